@@ -1,0 +1,70 @@
+"""The HTTP application of one replica: the API, and what lies outside it (coderd/coderd.go)."""
+
+from aiohttp import web
+
+from standin import accounts, builds, health, keys, site, templates, users, watch, workspaces
+from standin.gate import errors_as_answers, guard
+from standin.routing import Route, answer
+from standin.services import SERVICES, Services
+
+API = "/api/v2"
+_BODY_LIMIT = 100 * 1024 * 1024  # coderd/files.go: 100 MiB
+_PAGE = "<!doctype html><title>coder-chaos stand-in, not Coder</title><p>This server has an API, no dashboard.</p>\n"
+
+ROUTES: tuple[Route, ...] = (
+    *site.ROUTES,
+    *accounts.ROUTES,
+    *users.ROUTES,
+    *keys.ROUTES,
+    *templates.ROUTES,
+    *watch.ROUTES,
+    *workspaces.ROUTES,
+    *builds.ROUTES,
+    *health.ROUTES,
+)
+
+
+async def _healthz(_request: web.Request) -> web.Response:
+    """Say that the process serves HTTP; on purpose nothing else is checked."""
+    return web.Response(text="OK")
+
+
+async def _latency_check(_request: web.Request) -> web.Response:
+    return web.Response(text="OK", headers={"Access-Control-Allow-Origin": "*", "Timing-Allow-Origin": "*"})
+
+
+async def _derp_latency_check(_request: web.Request) -> web.Response:
+    return web.Response(headers={"Access-Control-Allow-Origin": "*"})
+
+
+async def _no_such_route(_request: web.Request) -> web.Response:
+    return answer({"message": "Route not found."}, 404)
+
+
+async def _dashboard(_request: web.Request) -> web.Response:
+    return web.Response(text=_PAGE, content_type="text/html")
+
+
+def make_app(services: Services) -> web.Application:
+    """Build the application; it answers at once, whatever the state of the database."""
+    app = web.Application(middlewares=[errors_as_answers], client_max_size=_BODY_LIMIT)
+    app[SERVICES] = services
+    version = services.settings.version
+
+    async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+        response.headers["X-Coder-Build-Version"] = version
+        response.headers["X-Content-Type-Options"] = "nosniff"
+
+    app.on_response_prepare.append(add_headers)
+    for path, handler in (
+        ("/healthz", _healthz),
+        ("/latency-check", _latency_check),
+        ("/derp/latency-check", _derp_latency_check),
+    ):
+        app.router.add_get(path, handler)
+    for route in ROUTES:
+        app.router.add_route(route.method, API + route.path, guard(route, services))
+    app.router.add_route("*", API, _no_such_route)
+    app.router.add_route("*", API + "/{rest:.*}", _no_such_route)
+    app.router.add_get("/{rest:.*}", _dashboard)
+    return app

@@ -1,0 +1,33 @@
+"""The seeded bugs, and for each its twin: legal, only slow. All are off unless STANDIN_BUGS names them."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+BUGS: Mapping[str, str] = MappingProxyType(
+    {
+        "ack-before-commit": "Workspace creates and build posts answer 201 at once and commit 2.5 s (wall) later.",
+        "slow-commit": "Twin of ack-before-commit: the commit comes 300 ms (wall) late, the 201 only after it.",
+        "watch-no-snapshot": "A workspace watch sends its ping frame but no first snapshot.",
+        "watch-slow-snapshot": "Twin of watch-no-snapshot: the snapshot comes 800 ms (wall) after the ping frame.",
+        "ready-before-pool": "The listener opens at once, the database pool 4 s (wall) later; until then 500.",
+        "slow-ready": "Twin of ready-before-pool: the pool opens 2 s (wall) late, the listener only after it.",
+        "heartbeat-10x": "Replicas beat every 50 s and give a peer up after 150 s (server time).",
+        "heartbeat-1.3x": "Twin of heartbeat-10x: 6.5 s and 19.5 s (server time).",
+        "holds-lock-in-request": "Every authenticated request holds a shared advisory lock for 150 ms (wall) or more "
+        "inside one transaction; build posts need it exclusively.",
+        "lock-with-timeout": "Twin of holds-lock-in-request: PostgreSQL ends such a session after 400 ms (wall) idle.",
+    },
+)
+
+
+class UnknownBugError(ValueError):
+    """A name in STANDIN_BUGS is not in the table."""
+
+
+def parse_bugs(text: str) -> frozenset[str]:
+    """Read a comma list of bug names; raise UnknownBugError for a name not in ``BUGS``."""
+    names = frozenset(name.strip() for name in text.split(",") if name.strip())
+    unknown = sorted(names - BUGS.keys())
+    if unknown:
+        raise UnknownBugError(f"unknown bug {', '.join(unknown)} in STANDIN_BUGS; known: {', '.join(sorted(BUGS))}")
+    return names

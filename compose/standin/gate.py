@@ -1,0 +1,95 @@
+"""What stands between the network and a handler: identity, limits, one deadline, error answers."""
+
+import asyncio
+from contextlib import AbstractAsyncContextManager, nullcontext
+
+from aiohttp import web
+
+from standin.auth import ACTOR, Actor, authenticate, check_csrf
+from standin.errors import DATABASE_ERRORS, ApiError, forbidden, internal
+from standin.log import LOG, one_line
+from standin.requestlock import BUGS as LOCK_BUGS
+from standin.requestlock import locked
+from standin.routing import Access, Handler, Route, answer
+from standin.services import Services
+
+_DEADLINE_SECONDS = 50.0  # wall: whatever the database does, no plain request stays open for a minute
+_BYPASS = "X-Coder-Bypass-Ratelimit"
+
+
+def _is_upgrade(request: web.Request) -> bool:
+    return request.headers.get("Upgrade", "").lower() == "websocket"
+
+
+def guard(route: Route, services: Services) -> Handler:
+    """Wrap a route's handler with everything the route asks for."""
+    bugs = services.settings.bugs
+    holds_lock = bool(bugs & LOCK_BUGS) and route.access is not Access.PUBLIC
+    limited = "holds-lock-in-request" not in bugs
+
+    def scope() -> AbstractAsyncContextManager[None]:
+        if holds_lock:
+            return locked(services.db, exclusive=route.builds, limited=limited)
+        return nullcontext()
+
+    async def admit(request: web.Request) -> dict[str, str]:
+        """Check token, role and rate; give the rate headers."""
+        actor: Actor | None = None
+        if route.access is not Access.PUBLIC:
+            check_csrf(request)
+            actor = await authenticate(services.db, request)
+            request[ACTOR] = actor
+        headers = _take(services, route, request, actor)
+        if route.access is Access.OWNER and actor is not None and not actor.owner:
+            raise forbidden()
+        return headers
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if _is_upgrade(request):
+            async with scope():
+                await admit(request)
+            return await route.handler(request)
+        with services.in_flight.counted():
+            async with asyncio.timeout(_DEADLINE_SECONDS), scope():
+                headers = await admit(request)
+                response = await route.handler(request)
+        response.headers.update(headers)
+        return response
+
+    return handle
+
+
+def _take(services: Services, route: Route, request: web.Request, actor: Actor | None) -> dict[str, str]:
+    """Count the request against its caller; an owner may ask to be let through, others get 428 for asking."""
+    if actor is not None and request.headers.get(_BYPASS, "").lower() == "true":
+        if not actor.owner:
+            raise ApiError(428, f'"{_BYPASS}" provided but user is not owner')
+        return {}
+    caller = str(actor.id) if actor is not None else request.remote or ""
+    limit = services.settings.rate_limit if route.limit is None else route.limit
+    return services.limiter.take(caller, request.path, limit)
+
+
+@web.middleware
+async def errors_as_answers(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn what handlers raise into Coder's answers; nothing but a cancelled request gets past this."""
+    try:
+        return await handler(request)
+    except ApiError as error:
+        if error.status >= 500:
+            LOG.warning("%s %s: %d %s", request.method, request.path, error.status, error.detail or error.message)
+        return answer(error.body(), error.status, error.headers)
+    except web.HTTPException as error:
+        return web.Response(status=error.status, text=error.text or "", headers=_kept(error))
+    except DATABASE_ERRORS as error:
+        LOG.warning("%s %s: 500 %s", request.method, request.path, one_line(error))
+        wrapped = internal(error)
+    except Exception as error:  # noqa: BLE001 - a handler's mistake is a 500, not the end of the replica
+        LOG.error("%s %s: 500 unforeseen %s", request.method, request.path, one_line(error))
+        wrapped = internal(error)
+    return answer(wrapped.body(), wrapped.status)
+
+
+def _kept(error: web.HTTPException) -> dict[str, str]:
+    """Keep the headers that carry meaning, such as Allow of a 405."""
+    return {name: value for name, value in error.headers.items() if name.lower() in {"allow", "location"}}

@@ -1,0 +1,159 @@
+"""The life of one replica: start, ready, serve, drain (cli/server.go)."""
+
+import asyncio
+import contextlib
+import signal
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from standin.acknowledge import Acknowledger
+from standin.app import make_app
+from standin.clock import Clock
+from standin.config import Settings
+from standin.db import Database
+from standin.errors import DATABASE_ERRORS
+from standin.health import HealthCache
+from standin.inflight import InFlight
+from standin.log import LOG, one_line
+from standin.migrations import MigrationError, migrate
+from standin.provisioner import Provisioner
+from standin.pubsub import PubSub
+from standin.ratelimit import RateLimiter
+from standin.reaper import reap_forever
+from standin.replicas import Replicas
+from standin.services import Services
+from standin.sockets import Sockets
+
+# Wall seconds.
+_IN_FLIGHT_SECONDS = 3.0  # cli/server.go: HTTP Shutdown gets 3 s
+_CUT_SECONDS = 0.5  # for what is left after that
+_POOL_DELAYS = {"ready-before-pool": 4.0, "slow-ready": 2.0}
+
+
+class StartError(Exception):
+    """The replica cannot start; the text is one line for the log."""
+
+
+class Replica:
+    """One ``coder server``. ``start`` returns once it is ready; ``stop`` drains and leaves."""
+
+    def __init__(self, settings: Settings) -> None:
+        clock = Clock(settings.scale)
+        db = Database(settings.postgres_url, settings.pool_max)
+        pubsub = PubSub(db, clock)
+        replicas = Replicas(settings, clock, db, pubsub)
+        self.services = Services(
+            settings=settings,
+            clock=clock,
+            db=db,
+            pubsub=pubsub,
+            replicas=replicas,
+            provisioner=Provisioner(settings, clock, db, pubsub, replicas.id),
+            acknowledger=Acknowledger(db, settings.bugs, settings.pool_max),
+            sockets=Sockets(clock),
+            in_flight=InFlight(),
+            limiter=RateLimiter(off=settings.rate_limits_off),
+            health=HealthCache(clock.server(settings.health_refresh)),
+            http=aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)),
+        )
+        self._runner = web.AppRunner(make_app(self.services), access_log=None, shutdown_timeout=_CUT_SECONDS)
+        self._reaper: asyncio.Task[None] | None = None
+        self._joined = False
+
+    async def start(self) -> None:
+        """Open pool, schema, LISTEN and membership, and only then the listener; raise StartError on failure."""
+        settings, services = self.services.settings, self.services
+        early = "ready-before-pool" in settings.bugs
+        if early:
+            await self._listen()
+        await asyncio.sleep(max((wait for bug, wait in _POOL_DELAYS.items() if bug in settings.bugs), default=0.0))
+        try:
+            await services.db.open()
+            await migrate(services.db)
+            services.deployment_id = await services.db.value(
+                "SELECT value FROM site_configs WHERE key = 'deployment_id'",
+            )
+            await services.pubsub.start()
+            await services.replicas.start()
+            self._joined = True
+            await services.provisioner.start()
+            self._reaper = asyncio.create_task(reap_forever(services.db, services.clock), name="job-reaper")
+            if not early:
+                await self._listen()
+            await services.replicas.greet(services.http)
+        except MigrationError as error:
+            raise StartError(f"migration failed: {error}") from error
+        except DATABASE_ERRORS as error:
+            raise StartError(f"cannot use PostgreSQL: {one_line(error)}") from error
+
+    async def stop(self, *, interrupt: bool = False) -> None:
+        """Refuse new connections, finish requests and builds, close sockets with 1000, leave the membership.
+
+        The order is cli/server.go's: while a build runs the replica serves no HTTP yet stays a member.
+        ``interrupt`` (SIGINT) fails running builds instead of waiting for them.
+        """
+        for site in tuple(self._runner.sites):
+            await site.stop()
+        if self._runner.server is not None:
+            self._runner.server.pre_shutdown()
+        await self.services.in_flight.drained(_IN_FLIGHT_SECONDS)
+        await self.services.provisioner.stop(interrupt=interrupt)
+        await self.services.acknowledger.drain()
+        await self.services.sockets.close_all()
+        if self._reaper is not None:
+            self._reaper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._reaper
+        if self._joined:
+            await self.services.replicas.stop()
+        await self._runner.cleanup()
+        await self.services.pubsub.stop()
+        await self.services.http.close()
+        await self.services.db.close()
+
+    async def _listen(self) -> None:
+        settings = self.services.settings
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, settings.host, settings.port, backlog=1024, reuse_address=True).start()
+        except OSError as error:
+            raise StartError(f"cannot listen on {settings.host}:{settings.port}: {error}") from error
+        LOG.info("started HTTP listener at http://%s:%d", settings.host, settings.port)
+
+
+async def serve(settings: Settings) -> int:
+    """Run a replica until SIGTERM, SIGHUP or SIGINT, and give the exit code: 1 when it could not start."""
+    loop = asyncio.get_running_loop()
+    caught: asyncio.Future[signal.Signals] = loop.create_future()
+
+    def note(number: signal.Signals) -> None:
+        LOG.info("%s received, shutting down", number.name)
+        if not caught.done():  # a second polite signal does not speed a shutdown up
+            caught.set_result(number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        loop.add_signal_handler(number, note, number)
+    replica = Replica(settings)
+    starting = asyncio.create_task(replica.start(), name="start")
+    either: list[asyncio.Future[Any]] = [starting, caught]
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    failure: StartError | None = None
+    try:
+        if starting.done():
+            await starting
+            LOG.info("ready replica=%s", replica.services.replicas.id)
+            await caught
+        else:
+            starting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await starting
+    except StartError as error:
+        failure = error
+    await replica.stop(interrupt=caught.done() and caught.result() is signal.SIGINT)
+    if failure is not None:
+        LOG.error("%s", failure)
+        return 1
+    LOG.info("stopped")
+    return 0

@@ -1,0 +1,45 @@
+"""What handlers share: one bundle per replica, found under one key of the application."""
+
+from dataclasses import dataclass, field
+
+import aiohttp
+from aiohttp import web
+
+from standin.acknowledge import Acknowledger
+from standin.clock import Clock
+from standin.config import Settings
+from standin.db import Database
+from standin.health import HealthCache
+from standin.inflight import InFlight
+from standin.provisioner import Provisioner
+from standin.pubsub import PubSub
+from standin.ratelimit import RateLimiter
+from standin.replicas import Replicas
+from standin.sockets import Sockets
+
+
+@dataclass(slots=True)
+class Services:
+    """The parts of one replica. ``deployment_id`` is known once the database is open."""
+
+    settings: Settings
+    clock: Clock
+    db: Database
+    pubsub: PubSub
+    replicas: Replicas
+    provisioner: Provisioner
+    acknowledger: Acknowledger
+    sockets: Sockets
+    in_flight: InFlight
+    limiter: RateLimiter
+    health: HealthCache
+    http: aiohttp.ClientSession
+    deployment_id: str = field(default="")
+
+
+SERVICES = web.AppKey("services", Services)
+
+
+def services_of(request: web.Request) -> Services:
+    """Give the bundle of the replica that serves ``request``."""
+    return request.app[SERVICES]

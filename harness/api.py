@@ -1,0 +1,79 @@
+"""What the author of a scenario uses: `@scenario`, and the `Run` that a body is given.
+
+A scenario is a value: a promise to users (the first line of its docstring), the load, the objectives that judge it, and
+a body that says what happens. The body runs twice: once on a recording `Run` (that trace is the plan), once for real.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    from harness.faults.base import Fault
+    from harness.objectives.base import Objective
+    from harness.targets import Selector, Target
+    from harness.timings import Formula
+
+
+class Run(Protocol):
+    """What a body may do. Six verbs, in the order of a run."""
+
+    async def baseline(self) -> None:
+        """Measure the calm stack. When it does not hold its objectives the run ends here, with nothing injected."""
+
+    def fault(self, fault: Fault, *, at: Selector) -> AbstractAsyncContextManager[list[Target]]:
+        """Inject on entry (journal first, proof after), undo on exit (whatever happened), wait until healed."""
+
+    async def hold(self, seconds: Formula | float | None = None) -> None:
+        """Keep the fault on; None takes the size's own hold time."""
+
+    async def settle(self) -> None:
+        """Wait until service is stable again or the recovery window closes, then watch a calm stretch."""
+
+    def note(self, text: str) -> None:
+        """Write a line into the event log."""
+
+
+Body = Callable[[Run], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One promise to users and how it is put to the test."""
+
+    name: str
+    promise: str
+    body: Body
+    objectives: tuple[Objective, ...]
+    load: str
+    tags: frozenset[str]
+    source: Path
+
+
+def scenario(
+    *, objectives: Sequence[Objective], load: str = "dashboard", tags: Sequence[str] = ("nightly",)
+) -> Callable[[Body], Scenario]:
+    """Turn an async function into a Scenario named after it (`replica_kill` is `replica-kill`).
+
+    Raises UsageError when there is no promise (docstring of the function, or of its module) or no objective: a run
+    without objectives could only pass.
+    """
+
+    def make(body: Body) -> Scenario:
+        name = getattr(body, "__name__", "?").replace("_", "-")
+        promise = (inspect.getdoc(body) or getattr(body, "__globals__", {}).get("__doc__") or "").strip().splitlines()
+        if not promise:
+            raise UsageError(f"scenario {name}: it needs a docstring whose first line is the promise to users")
+        if not objectives:
+            raise UsageError(f"scenario {name}: it has no objectives, so it could only pass; give it at least one")
+        source = Path(inspect.getsourcefile(body) or "?")  # type: ignore[arg-type]
+        return Scenario(name, promise[0], body, tuple(objectives), load, frozenset(tags), source)
+
+    return make

@@ -1,0 +1,113 @@
+"""Bootstrap: make a fresh deployment usable through its API, as an admin would: first user, template, users, workspaces.
+
+Every name carries the run's id. Creates answer 201 although the API document says 200: both are taken.
+"""
+
+from __future__ import annotations
+
+import io
+import secrets
+import tarfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from harness.errors import StackError
+from harness.stack import Answer, NoAnswer
+
+if TYPE_CHECKING:
+    from harness.stack import Api
+
+_TERMINAL = ("succeeded", "failed", "canceled")
+_JOB_S = 30.0
+_CREATED = (200, 201)
+
+
+@dataclass(frozen=True)
+class World:
+    """What was made: the admin's token, one token per load user, the template, the watched workspaces."""
+
+    admin: str
+    user_tokens: list[str]
+    template: str
+    workspaces: list[str]
+
+
+async def bootstrap(api: Api, run: str, users: int, workspaces: int) -> World:
+    """Make the world; raises StackError naming the call and the answer that was not as expected."""
+    # Generated per run and forgotten with it; the class mix satisfies any password policy.
+    password = f"Ch4os!{secrets.token_urlsafe(18)}"
+    email = f"admin-{run}@chaos.invalid"
+    first = {"email": email, "username": f"chaos-{run}-admin", "password": password, "trial": False}
+    await _call(api, "POST", "/users/first", first)
+    login = await _call(api, "POST", "/users/login", {"email": email, "password": password})
+    admin = str(login["session_token"])
+    orgs = await _call(api, "GET", "/organizations", token=admin, expect=(200,))
+    org = str(orgs[0]["id"])
+    template = await _template(api, admin, org, run)
+    tokens = [await _user(api, admin, org, run, number) for number in range(users)]
+    made = [await create_workspace(api, admin, template, f"chaos-{run}-{number}") for number in range(workspaces)]
+    for workspace in made:
+        await _until_built(api, admin, f"/workspaces/{workspace}", ("latest_build", "job"))
+    return World(admin, tokens, template, made)
+
+
+async def create_workspace(api: Api, token: str, template: str, name: str) -> str:
+    """Create one workspace and return its id; its first build is queued."""
+    body = {"name": name, "template_id": template}
+    return str((await _call(api, "POST", "/users/me/workspaces", body, token=token))["id"])
+
+
+async def _template(api: Api, token: str, org: str, run: str) -> str:
+    file = await _call(api, "POST", "/files", _tar(), token=token)
+    version = {"storage_method": "file", "file_id": file["hash"], "provisioner": "echo", "name": f"chaos-{run}"}
+    made = await _call(api, "POST", f"/organizations/{org}/templateversions", version, token=token)
+    await _until_built(api, token, f"/templateversions/{made['id']}", ("job",))
+    template = {"name": f"chaos-{run}", "template_version_id": made["id"]}
+    return str((await _call(api, "POST", f"/organizations/{org}/templates", template, token=token))["id"])
+
+
+async def _user(api: Api, admin: str, org: str, run: str, number: int) -> str:
+    name = f"chaos-{run}-u{number}"
+    user = {"username": name, "email": f"{name}@chaos.invalid", "login_type": "none", "organization_ids": [org]}
+    made = await _call(api, "POST", "/users", user | {"user_status": "active"}, token=admin)
+    key = {"token_name": name, "lifetime": 24 * 3600 * 1_000_000_000}
+    return str((await _call(api, "POST", f"/users/{made['id']}/keys/tokens", key, token=admin))["key"])
+
+
+async def _until_built(api: Api, token: str, path: str, where: tuple[str, ...]) -> None:
+    status = "?"
+    with anyio.move_on_after(_JOB_S):
+        while True:
+            body: Any = await _call(api, "GET", path, token=token, expect=(200,))
+            for key in where:
+                body = body[key]
+            status = body["status"]
+            if status in _TERMINAL:
+                break
+            await anyio.sleep(0.1)
+    if status != "succeeded":
+        raise StackError(f"bootstrap: the job of {path} is {status!r} after {_JOB_S:g} s, expected succeeded")
+
+
+async def _call(
+    api: Api, method: str, path: str, body: Any = None, *, token: str | None = None, expect: tuple[int, ...] = _CREATED
+) -> Any:
+    try:
+        answer: Answer = await api.call(method, path, body, token=token)
+    except NoAnswer as error:
+        raise StackError(f"bootstrap: {error}") from error
+    if answer.status not in expect:
+        raise StackError(f"bootstrap: {method} {path} answered {answer.status}: {str(answer.body)[:300]}")
+    return answer.body
+
+
+def _tar() -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        text = b"coder-chaos test template\n"
+        info = tarfile.TarInfo("README.md")
+        info.size = len(text)
+        tar.addfile(info, io.BytesIO(text))
+    return out.getvalue()

@@ -1,0 +1,204 @@
+"""The command line. Sub-commands import what they need when they run, so that `--help` is fast."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from harness import __version__
+from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from harness.config import Settings
+
+_CODES = """\b
+Exit codes: 0 pass, 1 fail, 2 usage or config, 3 inconclusive, 4 aborted by a guardrail, 5 environment not ready
+(nothing was injected), 6 dirty, 70 internal error, 130/143 after a signal and its undo."""
+
+
+class _Group(click.Group):
+    """Maps our errors to one line and their exit code; a traceback never reaches a user unasked."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except HarnessError as error:
+            _fail(error)
+
+
+def _fail(error: HarnessError) -> NoReturn:
+    click.echo(f"coder-chaos: {error}", err=True)
+    sys.exit(error.exit_code)
+
+
+@click.group(cls=_Group, epilog=_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="coder-chaos")
+def main() -> None:
+    """Break a Coder deployment on purpose, prove that it was broken, and say whether its users got their service back."""
+
+
+def _settings(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that settings have; `--set KEY=VALUE` reaches every one of them."""
+    options = [
+        click.option("--stack", help="Where Coder runs: local."),
+        click.option("--replicas", help="Coder replicas behind the balancer."),
+        click.option("--size", help="Load level: dev, nightly, gameday."),
+        click.option("--seed", help="Seed of every choice."),
+        click.option("--time-scale", help="Speed of the server's own timers; below 1 only the stand-in can."),
+        click.option("--runs-dir", help="Folder for run directories."),
+        click.option("--set", "extra", multiple=True, metavar="KEY=VALUE", help="Any setting by name; see `list settings`."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _resolve(flags: dict[str, Any]) -> Settings:
+    import os
+
+    from harness.config import load
+    from harness.errors import UsageError
+
+    values = {key: value for key, value in flags.items() if key != "extra" and value is not None}
+    for pair in flags.get("extra") or ():
+        key, sign, value = pair.partition("=")
+        if not sign:
+            raise UsageError(f"--set: {pair!r} has no value; write KEY=VALUE")
+        values[key] = value
+    return load(os.environ, values)
+
+
+@main.command()
+@_settings
+@click.option("-s", "--scenario", default="replica-kill", show_default=True, help="Scenario to play.")
+def demo(scenario: str, **flags: Any) -> None:
+    """Start a throw-away stand-in deployment, break it once under load, and report. Needs nothing but this package."""
+    click.echo("This demo runs a small stand-in for Coder with real PostgreSQL, Toxiproxy and Caddy. It says nothing about yours.", err=True)
+    _run(scenario, flags)
+
+
+@main.command()
+@_settings
+@click.option("-s", "--scenario", required=True, help="Scenario by name, or the path of a scenario file.")
+def run(scenario: str, **flags: Any) -> None:
+    """Run one scenario and judge it."""
+    _run(scenario, flags)
+
+
+def _run(name: str, flags: dict[str, Any]) -> NoReturn:
+    from harness import discover
+    from harness.session import run_one, say_to_stderr
+
+    settings = _resolve(flags)
+    scenario = discover.scenario(name)
+    verdict, report, directory, code = run_one(scenario, settings, say=say_to_stderr)
+    click.echo(report, nl=False)
+    click.echo(f"\n{verdict.status}  {verdict.why}")
+    click.echo(f"run directory  {directory}")
+    sys.exit(code)
+
+
+@main.command()
+@_settings
+@click.option("-s", "--scenario", required=True, help="Scenario by name, or the path of a scenario file.")
+def plan(scenario: str, **flags: Any) -> None:
+    """Print what a run would do, with its targets, proof and undo. Changes nothing."""
+    import asyncio
+    import secrets
+
+    from harness import discover
+    from harness.plan import dry_run, render_plan
+    from harness.timings import Env
+
+    settings = _resolve(flags)
+    found = discover.scenario(scenario)
+    seed = settings.seed if settings.seed is not None else secrets.randbelow(2**31)
+    env = Env(scale=settings.time_scale, replicas=settings.replicas)
+    steps = asyncio.run(dry_run(found, seed=seed, env=env, hold_s=settings.hold))
+    click.echo(render_plan(found, steps, seed, env), nl=False)
+
+
+@main.command("list")
+@click.argument("what", type=click.Choice(["scenarios", "faults", "objectives", "settings"]), default="scenarios")
+def list_(what: str) -> None:
+    """List scenarios, faults, objectives or settings."""
+    from harness.listing import listing
+
+    click.echo(listing(what), nl=False)
+
+
+@main.command()
+@_settings
+def doctor(**flags: Any) -> None:
+    """Check that this machine can run a stack; one line each, with the fix."""
+    from harness.doctor import checks
+
+    settings = _resolve(flags)
+    bad = False
+    for check in checks(settings):
+        bad |= not check.ok
+        click.echo(f"{'✔' if check.ok else '✘'} {check.id} {check.said}" + ("" if check.ok else f"  Fix: {check.fix}"))
+    sys.exit(5 if bad else 0)
+
+
+def _directory(value: str) -> Path:
+    from pathlib import Path
+
+    from harness.errors import RunDirError
+
+    path = Path(value)
+    if not path.is_dir():
+        raise RunDirError(f"{value}: no such run directory")
+    return path
+
+
+@main.command()
+@click.argument("directory")
+def judge(directory: str) -> None:
+    """Judge a saved run again and print the verdict as JSON. Writes nothing."""
+    from harness.evidence import conclude
+
+    verdict, _ = conclude(_directory(directory))
+    click.echo(verdict.to_json(), nl=False)
+    sys.exit(verdict.exit_code)
+
+
+@main.command()
+@click.argument("directory")
+def report(directory: str) -> None:
+    """Draw the report of a saved run again. Writes nothing."""
+    from harness.evidence import conclude
+
+    verdict, text = conclude(_directory(directory))
+    click.echo(text, nl=False)
+    sys.exit(verdict.exit_code)
+
+
+@main.command()
+@click.argument("directory")
+def heal(directory: str) -> None:
+    """Undo the faults of a run that could not undo them itself, from its journal. Safe to repeat."""
+    from harness.heal import heal as do
+
+    sys.exit(do(_directory(directory), click.echo))
+
+
+@main.command()
+@_settings
+def sweep(**flags: Any) -> None:
+    """Remove what dead runs left behind. Never touches a live run."""
+    from harness.safety.sweep import sweep as do
+
+    settings = _resolve(flags)
+    gone = do(settings.state_dir, lambda line: click.echo(f"sweep: {line}"))
+    if not gone:
+        click.echo("sweep: nothing was left behind")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Clients: the only importers of httpx, toxiproxy, asyncpg. Their exceptions end here."""

@@ -1,0 +1,66 @@
+"""Coder's API over httpx. The only importer of httpx.
+
+No retry, ever: a hidden one would turn a lost write into two. Foreign exceptions become `NoAnswer` here.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from harness.stack import Answer, NoAnswer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from harness.stack import Address
+
+UPSTREAM = "X-Chaos-Upstream"
+"""Response header in which the balancer names the replica, as host:port (compose/Caddyfile)."""
+_TIMEOUT = httpx.Timeout(10.0, connect=3.0)
+
+
+class HttpApi:
+    """One address. A connection per request, so that no answer depends on a kept connection's fate."""
+
+    def __init__(self, address: Address, client: httpx.AsyncClient) -> None:
+        """Bind an address to a client that others may share."""
+        self._base = f"{address.url}/api/v2"
+        self._client = client
+
+    async def call(self, method: str, path: str, body: Any = None, *, token: str | None = None) -> Answer:
+        """Send one request; see `harness.stack.Api`."""
+        headers = {"Coder-Session-Token": token} if token else {}
+        sent: dict[str, Any] = {"content": body} if isinstance(body, bytes) else {"json": body} if body is not None else {}
+        if isinstance(body, bytes):
+            headers["Content-Type"] = "application/x-tar"
+        try:
+            response = await self._client.request(method, self._base + path, headers=headers, **sent)
+        except httpx.HTTPError as error:
+            raise NoAnswer(f"{method} {path}: {type(error).__name__}: {error}") from error
+        return Answer(response.status_code, _body(response), _upstream(response.headers.get(UPSTREAM, "")))
+
+
+@asynccontextmanager
+async def http_client() -> AsyncIterator[httpx.AsyncClient]:
+    """Open a client that ignores the caller's proxies and environment and keeps no connection."""
+    limits = httpx.Limits(max_keepalive_connections=0)
+    async with httpx.AsyncClient(timeout=_TIMEOUT, limits=limits, trust_env=False) as client:
+        yield client
+
+
+def _body(response: httpx.Response) -> Any:
+    if response.headers.get("content-type", "").startswith("application/json"):
+        try:
+            return response.json()
+        except ValueError:
+            return response.text
+    return response.text
+
+
+def _upstream(value: str) -> int:
+    match = re.search(r":(\d{1,5})$", value)
+    return int(match[1]) if match else 0

@@ -1,0 +1,116 @@
+"""Settings: defaults < environment (`CHAOS_…`) < flags, resolved once, passed down, and written into the run's header."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import platformdirs
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from harness.discover import nearest
+from harness.errors import UsageError
+
+PREFIX = "CHAOS_"
+_NOT_SETTINGS = frozenset({"CHAOS_SETUP_DOCKER"})
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]*)")
+_PORTS = re.compile(r"(\d+)-(\d+)")
+
+
+def parse_duration(value: object) -> object:
+    """Seconds of "15s", "500ms", "2m"; numbers pass through. Raises ValueError without a (known) unit."""
+    if not isinstance(value, str):
+        return value
+    match = _DURATION.fullmatch(value.strip())
+    if match is None:
+        raise ValueError(f"{value!r} is not a duration; write it as 500ms, 15s or 2m")
+    number, unit = match.groups()
+    if not unit:
+        raise ValueError(f"{value!r} has no unit; write {number}s or {number}ms")
+    if unit not in _UNITS:
+        raise ValueError(f"{value!r}: unknown unit {unit!r}; known: {', '.join(_UNITS)}")
+    return float(number) * _UNITS[unit]
+
+
+def parse_ports(value: object) -> object:
+    """Range of "20000-29999", both ends included."""
+    if isinstance(value, range):
+        return value
+    match = _PORTS.fullmatch(str(value).strip())
+    if match is None or not 1024 <= int(match[1]) <= int(match[2]) <= 65535:
+        raise ValueError(f"{value!r} is not a range of ports between 1024 and 65535; write it as 20000-29999")
+    return range(int(match[1]), int(match[2]) + 1)
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration)]
+Ports = Annotated[Any, BeforeValidator(parse_ports)]
+
+
+class Settings(BaseModel):
+    """Everything a run can be told. Durations are seconds here, and are written with a unit by people."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    stack: Literal["local", "fake"] = Field("local", description="where Coder runs")
+    replicas: int = Field(3, ge=2, le=9, description="Coder replicas behind the balancer")
+    size: Literal["dev", "nightly", "gameday"] = Field("dev", description="load level")
+    seed: int | None = Field(None, ge=0, description="seed of every choice; drawn and printed when not given")
+    time_scale: float = Field(1.0, ge=0.05, le=1.0, description="speed of the server's own timers; below 1 only the stand-in can")
+    coder: Path | None = Field(None, description="path of a `coder` binary to run instead of the stand-in")
+    watchers: int = Field(30, ge=1, le=2000, description="WebSocket watchers")
+    writers: int = Field(6, ge=1, le=50, description="writers of the write history")
+    warmup: Duration = Field(30.0, ge=1, description="longest wait until load and probes are steady")
+    baseline: Duration = Field(10.0, ge=1, description="length of the calm measurement before the fault")
+    hold: Duration | None = Field(None, ge=0, description="how long a fault stays on; default: the scenario's own time")
+    recovery: Duration = Field(60.0, ge=1, description="longest wait for recovery after the undo")
+    calm: Duration = Field(6.0, ge=0, description="calm stretch after recovery")
+    prove: Duration = Field(15.0, ge=0.1, description="longest wait for the proof of a fault")
+    runs_dir: Path = Field(Path("runs"), description="folder for run directories")
+    cache_dir: Path = Field(Path(platformdirs.user_cache_dir("coder-chaos")), description="built tools and templates")
+    state_dir: Path = Field(Path(platformdirs.user_state_dir("coder-chaos")), description="locks and registrations of live runs")
+    ports: Ports = Field(range(20000, 30000), description="ports a local stack may use, as low-high")
+
+    def logged(self) -> dict[str, Any]:
+        """Form for the run's header: what the run means, not where its folders are."""
+        data = self.model_dump(mode="python", exclude={"runs_dir", "cache_dir", "state_dir", "ports", "coder"})
+        return data | {"coder": str(self.coder) if self.coder else None, "ports": f"{self.ports.start}-{self.ports.stop - 1}"}
+
+
+def load(environ: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
+    """Resolve settings; raise UsageError with every problem, each naming the key, its place and the fix."""
+    known = {PREFIX + name.upper(): name for name in Settings.model_fields}
+    problems: list[str] = []
+    values: dict[str, Any] = {}
+    places: dict[str, str] = {}
+    for key in sorted(environ):
+        if not key.startswith(PREFIX) or key in _NOT_SETTINGS:
+            continue
+        if key not in known:
+            problems.append(f"environment: unknown key {key}{nearest(key, known)}")
+        else:
+            values[known[key]], places[known[key]] = environ[key], f"environment: {key}"
+    for name, value in flags.items():
+        if value is None:
+            continue
+        key = name.replace("-", "_")
+        if key not in Settings.model_fields:
+            problems.append(f"--set: unknown key {name!r}{nearest(key, Settings.model_fields)}")
+        else:
+            values[key], places[key] = value, f"--{name.replace('_', '-')}"
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        problems += [_line(problem, places) for problem in error.errors()]
+    if problems:
+        raise UsageError("\n".join(problems))
+    return settings
+
+
+def _line(problem: Any, places: Mapping[str, str]) -> str:
+    key = str(problem["loc"][0])
+    text = str(problem["msg"]).removeprefix("Value error, ")
+    shown = "" if "Value error" in problem["msg"] else f" (got {problem['input']!r})"
+    return f"{places.get(key, key)}: {text[:1].lower() + text[1:]}{shown}"

@@ -1,0 +1,78 @@
+"""What a fault is: a frozen dataclass with a capability it needs, a path effect it shows, and four small methods."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+
+from harness.records import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.safety.undo import Step
+
+_NEED = 3
+_HEALED = 5
+
+
+@dataclass(frozen=True)
+class Shows:
+    """What the path must show on the target, while a control beside it stays good.
+
+    `outcomes` are what a fresh connection to the target's own address must end with, `need` times in a row. Healed is
+    `healed` good answers in a row.
+    """
+
+    text: str
+    outcomes: frozenset[int]
+    need: int = _NEED
+    healed: int = _HEALED
+
+    def to_json(self) -> dict[str, Any]:
+        """Form for the event log."""
+        return {"text": self.text, "outcomes": sorted(self.outcomes), "need": self.need, "healed": self.healed}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Shows:
+        """Read back `to_json`."""
+        return cls(data["text"], frozenset(data["outcomes"]), data["need"], data["healed"])
+
+
+def refuses() -> Shows:
+    """New connections are refused or cut: nobody is home."""
+    return Shows("refuses", frozenset({Outcome.REFUSED, Outcome.RESET, Outcome.CLOSED, Outcome.CONNECT_TIMEOUT}))
+
+
+def hangs() -> Shows:
+    """Connections are accepted or ignored, and never answered."""
+    return Shows("hangs", frozenset({Outcome.READ_TIMEOUT, Outcome.CONNECT_TIMEOUT}))
+
+
+@runtime_checkable
+class Fault(Protocol):
+    """One way to hurt a target. Implementations are frozen dataclasses, one per file."""
+
+    needs: ClassVar[type]
+    """The capability (a Protocol of `harness.targets`) a target must have."""
+    shows: ClassVar[Shows]
+
+    async def prepare(self, target: Any) -> Sequence[Step]:
+        """Return the undo, from what is there now; change nothing."""
+
+    async def inject(self, target: Any) -> None:
+        """Do it."""
+
+    async def effective(self, target: Any) -> bool:
+        """Say whether the target's own state (not the path) is what the fault wants: a third witness."""
+
+
+def name_of(fault: Fault) -> str:
+    """Name for people: `Kill` is `kill`, `DbLatency` is `db-latency`."""
+    text = type(fault).__name__
+    return "".join(f"-{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(text))
+
+
+def params_of(fault: Fault) -> dict[str, Any]:
+    """Return the fault's parameters by name."""
+    return asdict(fault)  # type: ignore[call-overload,no-any-return]

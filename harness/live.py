@@ -1,0 +1,197 @@
+"""The real `Run`: baseline, faults with journal and proof, hold, settle. One instance lives as long as a body runs."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from harness import events as ev
+from harness.errors import HarnessError
+from harness.faults.base import name_of, params_of
+from harness.folds import AllStable, Every, Healed, Latch, Proof, Serving, Stable, p95_limit
+from harness.plan import hold_seconds
+from harness.records import UNDECIDED, Outcome
+from harness.series import SECOND, quantile
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from harness.api import Scenario
+    from harness.config import Settings
+    from harness.faults.base import Fault
+    from harness.observer import Observer
+    from harness.plan import Decider
+    from harness.records import Slot
+    from harness.stack import LaneSpec, Stack
+    from harness.targets import Selector, Target
+    from harness.timings import Env, Formula
+
+_GOOD = frozenset({int(Outcome.OK)})
+_HEAL_S = 45.0
+_MARGIN_S = 15.0
+_ERRORS = 0.01
+
+
+class RunOver(HarnessError):  # noqa: N818 - it ends a body early; it is no error
+    """The run cannot prove anything more; what it has is kept, undone and judged."""
+
+
+class LiveRun:
+    """See `harness.api.Run`. `now_ns` is the run's clock, `emit` its event log, `say` a line for people, `held_s` the
+    seconds its faults stay on by plan."""
+
+    def __init__(
+        self,
+        *,
+        stack: Stack,
+        observer: Observer,
+        decider: Decider,
+        lanes: Sequence[LaneSpec],
+        settings: Settings,
+        scenario: Scenario,
+        env: Env,
+        held_s: float,
+        emit: Callable[[ev.Event], Any],
+        say: Callable[[str], None],
+        now_ns: Callable[[], int],
+    ) -> None:
+        self.stack, self.observer, self.decider, self.settings = stack, observer, decider, settings
+        self.scenario, self.env, self.held_s = scenario, env, held_s
+        self.emit, self.say, self.now_ns = emit, say, now_ns
+        self.front = [lane for lane in lanes if lane.role == "balancer" and lane.kind in ("fresh", "db")]
+        self.fresh = {lane.target: lane.id for lane in lanes if lane.kind == "fresh"}
+        self.hurt: list[str] = []
+        self.limits: dict[int, int] = {}
+        self._undone_ns = 0
+
+    async def baseline(self) -> None:
+        """Measure the calm stack; RunOver when it is not calm."""
+        self._phase("baseline")
+        self.observer.keep()
+        await anyio.sleep(self.settings.baseline)
+        await self.observer.tick()
+        why = self._judge_baseline(self.observer.kept)
+        if why:
+            self.emit(ev.BaselineBroken(why=why))
+            raise RunOver(why)
+
+    def _judge_baseline(self, slots: Sequence[Slot]) -> str | None:
+        for lane in self.front:
+            own = [s for s in slots if s.lane == lane.id and s.outcome not in UNDECIDED]
+            bad = sum(s.outcome != Outcome.OK for s in own)
+            if len(own) < self.settings.baseline * lane.rate_hz * 0.5:
+                return f"the {lane.kind} lane has {len(own)} slots, too few"
+            if bad > _ERRORS * len(own):
+                return f"{bad} of {len(own)} slots of the {lane.kind} lane are bad without any fault"
+            self.limits[lane.id] = p95_limit(quantile(sorted(s.latency_ns for s in own if s.outcome == Outcome.OK), 0.95))
+        return None
+
+    @asynccontextmanager
+    async def fault(self, fault: Fault, *, at: Selector) -> AsyncIterator[list[Target]]:
+        """Prepare, journal, inject, prove; undo and prove healed whatever happens in between."""
+        if not self.limits:
+            await self.baseline()
+        key, targets = self.decider.choose(fault, at)
+        controls = self.decider.controls(targets)
+        await self._prepare(key, fault, targets, controls)
+        self._phase("fault")
+        try:
+            await self._inject(key, fault, targets, controls)
+            yield targets
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._undo(key)
+        await self._heal(key, fault, targets)
+
+    async def _prepare(self, key: str, fault: Fault, targets: Sequence[Target], controls: list[str]) -> None:
+        steps = [step for target in targets for step in await fault.prepare(target)]
+        if not steps:
+            raise HarnessError(f"{name_of(fault)}: prepare() gave no undo; nothing was injected")
+        # The longest a fault may rightly stay on: proof, hold, and room for a slow machine.
+        revert_by = self.now_ns() + int((self.settings.prove + self.held_s + _MARGIN_S) * SECOND)
+        self.emit(
+            ev.FaultPrepared(
+                fault=key,
+                name=name_of(fault),
+                targets=[t.name for t in targets],
+                controls=controls,
+                params=params_of(fault),
+                shows=fault.shows.to_json(),
+                undo=[step.to_json() for step in steps],
+                revert_by_ns=revert_by,
+            )
+        )
+        self.hurt += [t.name for t in targets]
+        await self.stack.arm(key, revert_by, steps)
+
+    async def _inject(self, key: str, fault: Fault, targets: Sequence[Target], controls: list[str]) -> None:
+        self.say(f"inject {name_of(fault)} on {', '.join(t.name for t in targets)}")
+        before = self.now_ns()
+        for target in targets:
+            await fault.inject(target)
+        self.emit(ev.FaultInjected(fault=key, before_ns=before, after_ns=self.now_ns()))
+        shows = fault.shows
+        proof = Proof(
+            [Latch(self.fresh[t.name], shows.outcomes, shows.need, before) for t in targets if t.name in self.fresh],
+            [Latch(self.fresh[name], _GOOD, shows.need, before) for name in controls if name in self.fresh],
+        )
+        seen = await self.observer.wait(proof, self.settings.prove) if proof.targets else False
+        effective = [await fault.effective(target) for target in targets]
+        states = ", ".join(f"{t.name} {'as wanted' if ok else 'not as wanted'}" for t, ok in zip(targets, effective, strict=True))
+        if seen and all(effective):
+            self.emit(ev.FaultProven(fault=key, witness=f"{shows.text}: {proof.seen}", state=states))
+            self.say(f"proven: {shows.text} on its own address, the others do not")
+            return
+        why = f"{proof.seen or 'no probe lane watches it'}; its own state: {states}"
+        self.emit(ev.FaultUnproven(fault=key, seen=why))
+        raise RunOver(f"not proven: {why}")
+
+    async def _undo(self, key: str) -> None:
+        before = self.now_ns()
+        outcomes = await self.stack.undo(key)
+        self._undone_ns = before
+        rows = [{"do": o.step.do, "ok": o.ok, "said": o.said} for o in outcomes]
+        self.emit(ev.FaultUndone(fault=key, before_ns=before, after_ns=self.now_ns(), outcomes=rows))
+        self.say(f"undone: {'; '.join(o.said for o in outcomes)}")
+        self._phase("recovery")
+
+    async def _heal(self, key: str, fault: Fault, targets: Sequence[Target]) -> None:
+        need = fault.shows.healed
+        fold = Healed([Latch(self.fresh[t.name], _GOOD, need, self._undone_ns) for t in targets if t.name in self.fresh])
+        if await self.observer.wait(fold, _HEAL_S):
+            self.emit(ev.FaultHealed(fault=key, witness=fold.seen))
+            return
+        self.emit(ev.FaultUnhealed(fault=key, seen=fold.seen))
+        raise RunOver(f"not healed: {fold.seen}")
+
+    async def hold(self, seconds: Formula | float | None = None) -> None:
+        """Keep the fault on."""
+        await anyio.sleep(hold_seconds(seconds, self.settings.hold, self.env))
+
+    async def settle(self) -> None:
+        """Wait for recovery, then watch a calm stretch."""
+        lanes = frozenset(lane.id for lane in self.front)
+        ports = frozenset(self.stack.address(t.name).port for t in self.stack.targets if t.role == "coder")
+        since = self._undone_ns
+        fold = Every(
+            [
+                AllStable([Stable(id_, since, limit) for id_, limit in self.limits.items()]),
+                Serving(lanes, ports, since),
+            ]
+        )
+        stable = await self.observer.wait(fold, self.settings.recovery)
+        self.emit(ev.Recovered(stable=stable, seen=fold.seen))
+        self.say("stable again" if stable else f"not stable in {self.settings.recovery:g} s: {fold.seen}")
+        self._phase("calm")
+        await anyio.sleep(self.settings.calm)
+        await self.observer.tick()
+
+    def note(self, text: str) -> None:
+        """Write a line into the event log."""
+        self.emit(ev.Note(text=text))
+
+    def _phase(self, name: str) -> None:
+        self.emit(ev.Phase(name=name))
+        self.say(f"phase {name}")

@@ -1,0 +1,181 @@
+"""The dry run: the scenario's body on a recording `Run` over a paper stack. Its trace is the plan."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import UsageError
+from harness.faults.base import name_of, params_of
+from harness.safety import undo
+from harness.safety.proc import ProcessRef
+from harness.timings import Env, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from harness.api import Scenario
+    from harness.faults.base import Fault
+    from harness.targets import Selector, State, Target
+    from harness.timings import Formula
+
+
+@dataclass(frozen=True)
+class PaperTarget:
+    """A target on paper: it can be asked for an undo, and refuses every deed."""
+
+    name: str
+    role: str
+
+    async def signal(self, name: str) -> None:
+        """Refuse: a plan changes nothing."""
+        raise UsageError(f"{self.name}: a fault's prepare() must change nothing, but it sent {name}")
+
+    async def state(self) -> State:
+        """On paper everything runs."""
+        return "running"
+
+    def undo_start(self) -> undo.Step:
+        """As the real one."""
+        return undo.start(self.name)
+
+    def undo_signal(self, name: str) -> undo.Step:
+        """As the real one; the process is known only at injection."""
+        return undo.signal(ProcessRef(0, 0), name)
+
+
+def paper_targets(replicas: int) -> list[Target]:
+    """Names and roles that every stack of this size has."""
+    coders = [PaperTarget(f"coder-{number}", "coder") for number in range(1, replicas + 1)]
+    return [*coders, PaperTarget("postgres", "database"), PaperTarget("toxiproxy", "proxy"), PaperTarget("balancer", "balancer")]
+
+
+@dataclass
+class Decider:
+    """Turns selectors into targets, by the run's seed, in the order asked. The plan and the run use the same."""
+
+    targets: Sequence[Target]
+    random: Random
+    count: int = 0
+    steps: list[dict[str, Any]] = field(default_factory=list)
+
+    def choose(self, fault: Fault, at: Selector) -> tuple[str, list[Target]]:
+        """Choose targets; raises UsageError when one lacks the capability, or when nobody would be left."""
+        chosen = at.pick(self.targets, self.random)
+        self.count += 1
+        for target in chosen:
+            if not isinstance(target, fault.needs):
+                raise UsageError(f"{name_of(fault)} cannot hurt {target.name}: it is not {fault.needs.__name__} on this stack")
+        peers = [t for t in self.targets if t.role == at.role]
+        if at.role == "coder" and len(chosen) >= len(peers):
+            raise UsageError(f"{name_of(fault)} at {at.text} would leave no healthy replica; refused")
+        key = f"f{self.count}"
+        self.steps.append({"fault": key, "name": name_of(fault), "at": at.text, "targets": [t.name for t in chosen]})
+        return key, chosen
+
+    def controls(self, chosen: Sequence[Target]) -> list[str]:
+        """Peers of the chosen ones that must stay good."""
+        names = {t.name for t in chosen}
+        return [t.name for t in self.targets if t.role == chosen[0].role and t.name not in names]
+
+
+@dataclass
+class PlanRun:
+    """A `Run` that only writes down what would happen."""
+
+    decider: Decider
+    env: Env
+    hold_s: float | None
+    steps: list[dict[str, Any]] = field(default_factory=list)
+
+    async def baseline(self) -> None:
+        """Write it down."""
+        self.steps.append({"do": "baseline"})
+
+    @asynccontextmanager
+    async def fault(self, fault: Fault, *, at: Selector) -> AsyncIterator[list[Target]]:
+        """Write down the fault with its targets and undo."""
+        key, chosen = self.decider.choose(fault, at)
+        steps = [step for target in chosen for step in await fault.prepare(target)]
+        if not steps:
+            raise UsageError(f"{name_of(fault)}: prepare() gives no undo; a fault without one cannot be run")
+        self.steps.append(
+            {
+                "do": "fault",
+                "fault": key,
+                "name": name_of(fault),
+                "at": at.text,
+                "targets": [t.name for t in chosen],
+                "controls": self.decider.controls(chosen),
+                "params": params_of(fault),
+                "shows": fault.shows.text,
+                "undo": [step.do for step in steps],
+            }
+        )
+        yield chosen
+        self.steps.append({"do": "undo", "fault": key})
+
+    async def hold(self, seconds: Formula | float | None = None) -> None:
+        """Write it down."""
+        self.steps.append({"do": "hold", "seconds": round(hold_seconds(seconds, self.hold_s, self.env), 3)})
+
+    async def settle(self) -> None:
+        """Write it down."""
+        self.steps.append({"do": "settle"})
+
+    def note(self, text: str) -> None:
+        """Write it down."""
+        self.steps.append({"do": "note", "text": text})
+
+
+DEFAULT_HOLD_S = 10.0
+
+
+def hold_seconds(asked: Formula | float | None, setting: float | None, env: Env) -> float:
+    """How long to hold: the setting, else what the scenario asks for, else the default. Seconds."""
+    if setting is not None:
+        return setting
+    return DEFAULT_HOLD_S if asked is None else resolve(asked, env)
+
+
+async def dry_run(scenario: Scenario, *, seed: int, env: Env, hold_s: float | None) -> list[dict[str, Any]]:
+    """Run the body on paper; raise UsageError for what could not be run."""
+    run = PlanRun(Decider(paper_targets(env.replicas), Random(seed)), env, hold_s)
+    await scenario.body(run)
+    if not run.decider.count:
+        raise UsageError(f"scenario {scenario.name}: it injects no fault, so it can prove nothing")
+    return run.steps
+
+
+def render_plan(scenario: Scenario, steps: Sequence[dict[str, Any]], seed: int, env: Env) -> str:
+    """Return the plan as people read it."""
+    lines = [f"{scenario.name}: {scenario.promise}", f"seed {seed}, {env.replicas} replicas, time scale {env.scale:g}", ""]
+    for number, step in enumerate(steps, 1):
+        match step["do"]:
+            case "fault":
+                share = f"{len(step['targets'])} of {len(step['targets']) + len(step['controls'])}"
+                text = (
+                    f"inject    {step['name']} on {', '.join(step['targets'])} ({step['at']}, {share}); "
+                    f"proof: {step['shows']} there, not on {', '.join(step['controls']) or 'nobody'}; undo: {', '.join(step['undo'])}"
+                )
+            case "hold":
+                text = f"hold      {step['seconds']:g} s"
+            case "undo":
+                text = f"undo      {step['fault']}, wait until healed"
+            case "note":
+                text = f"note      {step['text']}"
+            case other:
+                text = other
+        lines.append(f"{number:2}  {text}")
+    from harness.objectives.base import Limit, to_json  # noqa: PLC0415 - keeps the plan free of objectives until drawn
+
+    lines += ["", "objectives"]
+    for objective in scenario.objectives:
+        params = to_json(objective, env)["params"]
+        shown = [f"{k}={Limit(**v) if isinstance(v, dict) else v}" for k, v in params.items() if v is not None]
+        lines.append(f"    {objective.name}  {', '.join(shown)}")
+    faults = sum(step["do"] == "fault" for step in steps)
+    lines += ["", f"Plan: {faults} fault{'s' * (faults != 1)}, nothing was changed."]
+    return "\n".join(lines) + "\n"

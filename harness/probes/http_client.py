@@ -1,0 +1,147 @@
+"""What a lane says and how it reads the answer: HTTP/1.1, one GET, judged into an outcome class."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from harness.records import Outcome
+
+if TYPE_CHECKING:
+    from harness.probes.plan import LanePlan
+
+MAX_ANSWER_BYTES: Final = 1024 * 1024
+"""Where reading stops. No probe asks for so much, so more than this is a wrong answer."""
+
+
+def request_bytes(lane: LanePlan) -> bytes:
+    """Build the request of a lane, the same for each of its slots."""
+    host = f"[{lane.host}]" if ":" in lane.host else lane.host
+    headers = {
+        "Host": f"{host}:{lane.port}",
+        "User-Agent": "coder-chaos-meter",
+        "Accept": "*/*",
+        "Connection": "close" if lane.mode == "fresh" else "keep-alive",
+    }
+    ours = {name.lower(): name for name in headers}
+    for name, value in lane.headers.items():
+        headers[ours.get(name.lower(), name)] = value
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"GET {lane.path} HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
+
+
+def port_of(value: str) -> int:
+    """Port of a `host:port` header value, 0 where there is none."""
+    port = value.rpartition(":")[2]
+    return int(port) if port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 0xFFFF else 0
+
+
+class Answer:
+    """Reads one answer as its bytes come. `ended` turns true when no further byte can change the outcome."""
+
+    __slots__ = (
+        "_body",
+        "_complete",
+        "_framed",
+        "_headed",
+        "_malformed",
+        "_parser",
+        "_size",
+        "_upstream_header",
+        "ended",
+        "keep",
+        "status",
+        "upstream",
+    )
+
+    def __init__(self, upstream_header: bytes) -> None:
+        self.status = 0
+        self.upstream = 0
+        self.keep = False
+        """Whether the server leaves the connection open after this answer."""
+        self.ended = False
+        self._upstream_header = upstream_header
+        self._body = bytearray()
+        self._complete = False
+        self._framed = False
+        self._headed = False
+        self._malformed = False
+        self._size = 0
+        self._parser: HttpResponseParser | None = HttpResponseParser(self)
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes of the connection. Never raises: what is not HTTP becomes an outcome."""
+        if self._parser is None:
+            return
+        self._size += len(data)
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade:
+            self._complete = True
+            self.keep = False
+        except HttpParserError:
+            self.keep = False
+            # After a complete answer it is only the rest that is no HTTP.
+            self._malformed = not self._complete
+        if self._complete or self._malformed or self._size > MAX_ANSWER_BYTES:
+            self.release()
+
+    def feed_eof(self) -> None:
+        """Take the end of the stream, which also ends a body that has no length of its own."""
+        if self._headed and not self._framed:
+            self._complete = True
+        self.keep = False
+        self.release()
+
+    def release(self) -> None:
+        """Stop reading. The parser holds our methods: a circle that would wait for the collector."""
+        self.ended = True
+        self._parser = None
+
+    def outcome(self, expect_status: int, expect_body: bytes | None) -> Outcome:
+        """Judge an ended answer."""
+        oversized = self._size > MAX_ANSWER_BYTES
+        if self._malformed or (oversized and not self._headed):
+            return Outcome.MALFORMED
+        if not self._complete and not oversized:
+            return Outcome.CLOSED
+        if self.status != expect_status:
+            return Outcome.SERVER_ERROR if 500 <= self.status <= 599 else Outcome.OTHER_STATUS
+        if oversized or (expect_body is not None and expect_body not in self._body):
+            return Outcome.WRONG_BODY
+        return Outcome.OK
+
+    def on_message_begin(self) -> None:
+        """Start of an answer, by the parser. A second one was not asked for: such a connection is not kept."""
+        if self._complete:
+            self.keep = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header, by the parser."""
+        if self._complete:
+            return
+        name = name.lower()
+        if name == self._upstream_header:
+            self.upstream = port_of(value.decode("latin-1"))
+        elif name in (b"content-length", b"transfer-encoding"):
+            self._framed = True
+
+    def on_headers_complete(self) -> None:
+        """End of the headers, by the parser."""
+        if self._parser is not None and not self._complete:
+            self.status = self._parser.get_status_code()
+            self._headed = True
+
+    def on_body(self, data: bytes) -> None:
+        """Take a decoded part of the body from the parser."""
+        if not self._complete:
+            self._body += data
+
+    def on_message_complete(self) -> None:
+        """End of an answer, by the parser. An interim one (1xx) is not the answer."""
+        if 100 <= self.status < 200 and self.status != 101:
+            self._headed = self._framed = False
+        elif self._parser is not None and not self._complete:
+            self._complete = True
+            self.keep = self._parser.should_keep_alive()

@@ -1,0 +1,1 @@
+"""Reports: one file each, `render(run, verdict) -> str`. Pure."""

@@ -1,0 +1,151 @@
+"""What the harness can ask of the keeper: one method per operation, each taking a request and giving the reply.
+
+Standard library only: the keeper process imports this.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from harness.safety import undo
+from harness.safety.spec import Spec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from harness.safety.keeper_children import Child, Children
+    from harness.safety.keeper_log import Log
+
+Reply = dict[str, Any]
+_LOGGED = ("name", "fault", "path", "revert_by_s")  # never `env`: it may hold secrets
+
+
+class Armed(NamedTuple):
+    """The undo of one fault, in the order of its deeds, and the monotonic second by which it must have run."""
+
+    revert_by_s: float
+    steps: list[undo.Step]
+
+    def undo(self, starter: Callable[[str], str] | None, *, within_s: float | None = None) -> list[undo.Outcome]:
+        """Run the steps, the last deed first."""
+        return undo.run(self.steps[::-1], starter, within_s=within_s)
+
+
+class _Request(NamedTuple):
+    id: int
+    args: dict[str, Any]
+    fds: Sequence[int]
+
+
+class Operations:
+    """The keeper's state and everything that may be done to it. `push` sends an object to the harness."""
+
+    def __init__(self, children: Children, log: Log, push: Callable[[Reply], None]) -> None:
+        self.armed: dict[str, Armed] = {}
+        self.owned: list[Path] = []
+        self.down_id: int | None = None
+        """The id of the `down` request, once it was made: the loop ends and answers it."""
+        self._children = children
+        self._log = log
+        self._push = push
+        self._table: dict[str, Callable[[_Request], Reply | None]] = {
+            "ping": lambda _: {},
+            "spawn": self._spawn,
+            "start": self._start,
+            "stop": self._stop,
+            "arm": self._arm,
+            "disarm": self._disarm,
+            "undo": self._undo,
+            "own": self._own,
+            "down": self._down,
+        }
+
+    def perform(self, message: dict[str, Any], fds: Sequence[int]) -> None:
+        """Do what a request asks and answer it, now or later; what cannot be done is an error in the reply."""
+        op = message.get("op")
+        facts = {key: message[key] for key in _LOGGED if key in message}
+        request = _Request(message.get("id", 0), message, fds)
+        try:
+            reply = self._table[str(op)](request)
+        except (OSError, ValueError, LookupError, TypeError, subprocess.SubprocessError) as error:
+            said = str(error) if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: {error}"
+            self._log.write("refused", op=op, error=said, **facts)
+            self._push({"id": request.id, "ok": False, "error": said})
+            return
+        self._log.write("did" if reply is not None else "began", op=op, **facts)
+        if reply is not None:
+            self._push({"id": request.id, "ok": True, **reply})
+
+    def exited(self, child: Child) -> None:
+        """Tell the harness that a named process ended, and answer those who asked for it."""
+        self._log.write("exited", name=child.spec.name, process=str(child.ref), code=child.code)
+        self._push({"ev": "exited", "name": child.spec.name, **_names(child), "code": child.code})
+        for request in child.stoppers:
+            self._push({"id": request, "ok": True, **_ending(child)})
+
+    def starter(self, name: str) -> str:
+        """Start a process again for an undo step, and say what was done; raises OSError, ValueError, LookupError."""
+        child = self._children.get(name)
+        if child.code is None:
+            return f"{name} is running already as {child.ref}"
+        return f"started {name} again as {self._started(self._children.restart(name)).ref}"
+
+    def _started(self, child: Child) -> Child:
+        self._push({"ev": "started", "name": child.spec.name, **_names(child)})
+        return child
+
+    def _spawn(self, request: _Request) -> Reply:
+        return _names(self._started(self._children.spawn(Spec.from_json(request.args), request.fds)))
+
+    def _start(self, request: _Request) -> Reply:
+        name = str(request.args["name"])
+        said = self.starter(name)
+        return {"said": said, **_names(self._children.get(name))}
+
+    def _stop(self, request: _Request) -> Reply | None:
+        child = self._children.get(str(request.args["name"]))
+        if child.code is not None:
+            return _ending(child)
+        child.stoppers.append(request.id)
+        self._children.ask_to_stop(child, time.monotonic() + float(request.args["timeout_s"]))
+        return None
+
+    def _arm(self, request: _Request) -> Reply:
+        steps = [undo.Step.from_json(step) for step in request.args["steps"]]
+        self.armed[str(request.args["fault"])] = Armed(float(request.args["revert_by_s"]), steps)
+        return {}
+
+    def _disarm(self, request: _Request) -> Reply:
+        self.armed.pop(str(request.args["fault"]), None)
+        return {}
+
+    def _undo(self, request: _Request) -> Reply:
+        fault = str(request.args["fault"])
+        if fault not in self.armed:
+            raise LookupError(f"fault {fault!r} is not armed; armed are {', '.join(self.armed) or 'none'}")
+        outcomes = [outcome.to_json() for outcome in self.armed[fault].undo(self.starter)]
+        self._log.write("undone", fault=fault, why="asked to", outcomes=outcomes)
+        if all(outcome["ok"] for outcome in outcomes):
+            del self.armed[fault]
+        return {"outcomes": outcomes}
+
+    def _own(self, request: _Request) -> Reply:
+        path = Path(str(request.args["path"]))
+        if not path.is_absolute() or not path.name.startswith("chaos-"):
+            raise ValueError(f"{path} is not a folder of ours: its own name must start with chaos-")
+        self.owned.append(path)
+        return {}
+
+    def _down(self, request: _Request) -> None:
+        self.down_id = request.id
+
+
+def _names(child: Child) -> Reply:
+    return {"pid": child.ref.pid, "start": child.ref.start}
+
+
+def _ending(child: Child) -> Reply:
+    return {"code": child.code, "forced": child.forced}

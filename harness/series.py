@@ -1,0 +1,173 @@
+"""One probe lane as a series of due slots, and what can be read off it: outages, bad slots, quantiles.
+
+A slot is *ok*, *slow*, *bad* or *unknown*. Slow is good for availability. Unknown (not sent in time, in flight at the
+stop, or bad while the meter itself stood still) is neither: it widens the bounds.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from math import ceil
+from typing import TYPE_CHECKING, NamedTuple
+
+from harness.records import UNDECIDED, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from harness.records import Slot
+
+SECOND = 1_000_000_000
+
+
+class Interval(NamedTuple):
+    """A moment or a duration known within [lo, hi], in nanoseconds."""
+
+    lo: int
+    hi: int
+
+
+class Outage(NamedTuple):
+    """Consecutive bad slots of one lane: when it began and ended, each within bounds, and how many slots it cost."""
+
+    start: Interval
+    end: Interval
+    slots: int
+
+    @property
+    def length(self) -> Interval:
+        """Shortest and longest duration in nanoseconds the slots allow."""
+        return Interval(max(0, self.end.lo - self.start.hi), self.end.hi - self.start.lo)
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A lane's identity: what it asks, of whom, how often. `kind` is fresh, pinned or db."""
+
+    id: int
+    target: str
+    role: str
+    kind: str
+    rate_hz: float
+
+
+@dataclass
+class Series:
+    """All slots of a lane in the order they were due. Columns, because a run has a million of them."""
+
+    lane: Lane
+    slot: array[int] = field(default_factory=lambda: array("L"))
+    intended: array[int] = field(default_factory=lambda: array("q"))
+    latency: array[int] = field(default_factory=lambda: array("q"))
+    lateness: array[int] = field(default_factory=lambda: array("q"))
+    outcome: array[int] = field(default_factory=lambda: array("B"))
+    upstream: array[int] = field(default_factory=lambda: array("H"))
+
+    def append(self, record: Slot) -> None:
+        """Add one record, in any order; `sort` puts them right."""
+        self.slot.append(record.slot)
+        self.intended.append(record.intended)
+        self.latency.append(record.done - record.intended if record.done else 0)
+        self.lateness.append(record.sent - record.intended if record.sent else 0)
+        self.outcome.append(record.outcome)
+        self.upstream.append(record.upstream)
+
+    def sort(self, stalls: Sequence[Interval] = ()) -> Series:
+        """Order by slot, and call bad slots that overlap a stall of the meter unknown. Returns itself."""
+        slots = self.slot
+        if any(slots[i] > slots[i + 1] for i in range(len(slots) - 1)):
+            order = sorted(range(len(slots)), key=slots.__getitem__)
+            for name in ("slot", "intended", "latency", "lateness", "outcome", "upstream"):
+                column = getattr(self, name)
+                setattr(self, name, array(column.typecode, [column[i] for i in order]))
+        for stall in stalls:
+            self._excuse(stall)
+        return self
+
+    def _excuse(self, stall: Interval) -> None:
+        # A slot due up to two seconds before the stall may still have been in flight when it began.
+        low = bisect_left(self.intended, stall.lo - 2 * SECOND)
+        for i in range(low, bisect_left(self.intended, stall.hi)):
+            end = self.intended[i] + self.latency[i]
+            if self.outcome[i] != Outcome.OK and end >= stall.lo:
+                self.outcome[i] = Outcome.UNKNOWN
+
+    def range(self, window: Interval) -> range:
+        """Indices of the slots due in [lo, hi)."""
+        return range(bisect_left(self.intended, window.lo), bisect_left(self.intended, window.hi))
+
+    def bad(self, i: int) -> bool:
+        """Whether slot `i` certainly failed."""
+        return self.outcome[i] != Outcome.OK and self.outcome[i] not in UNDECIDED
+
+    def count_bad(self, window: Interval) -> tuple[int, int, int]:
+        """Return (bad, unknown, due) slots of the window; slots without any record count as unknown."""
+        inside = self.range(window)
+        bad = sum(1 for i in inside if self.bad(i))
+        unknown = sum(1 for i in inside if self.outcome[i] in UNDECIDED)
+        missing = self.slot[inside[-1]] - self.slot[inside[0]] + 1 - len(inside) if inside else 0
+        return bad, unknown + missing, len(inside) + missing
+
+    def outages(self, window: Interval) -> Iterator[Outage]:
+        """Runs of consecutive bad slots that begin inside the window. Unknown slots neither begin nor end one."""
+        last_good = window.lo
+        first = last = -1
+        count = 0
+        for i in self.range(window):
+            if self.bad(i):
+                first, last, count = (i if first < 0 else first), i, count + 1
+            elif self.outcome[i] not in UNDECIDED:
+                if first >= 0:
+                    yield self._outage(last_good, first, last, self.intended[i], count)
+                    first, count = -1, 0
+                last_good = self.intended[i]
+        if first >= 0:
+            yield self._outage(last_good, first, last, window.hi, count)
+
+    def _outage(self, last_good: int, first: int, last: int, next_good: int, count: int) -> Outage:
+        start = Interval(last_good, self.intended[first])
+        return Outage(start, Interval(self.intended[last], max(next_good, self.intended[last])), count)
+
+    def good_latencies(self, window: Interval) -> list[int]:
+        """Latencies in nanoseconds from the intended time of all answered slots of the window, sorted."""
+        return sorted(self.latency[i] for i in self.range(window) if self.outcome[i] == Outcome.OK)
+
+    def all_latencies(self, window: Interval) -> list[int]:
+        """Latencies of every decided slot, sorted; an unanswered one counts as its deadline (a lower bound)."""
+        return sorted(self.latency[i] for i in self.range(window) if self.outcome[i] not in UNDECIDED)
+
+
+def quantile(ordered: Sequence[int], q: float) -> int:
+    """Nearest-rank quantile of sorted values; raise ValueError on none."""
+    if not ordered:
+        raise ValueError("no samples")
+    return ordered[max(0, ceil(q * len(ordered)) - 1)]
+
+
+def degraded(series: Series, window: Interval, share: float = 0.01) -> float:
+    """Seconds of the window in which more than `share` of the slots of a sliding second were bad."""
+    inside = series.range(window)
+    total, start, bad = 0.0, inside.start, 0
+    for i in inside:
+        bad += series.bad(i)
+        while series.intended[i] - series.intended[start] >= SECOND:
+            bad -= series.bad(start)
+            start += 1
+        if bad > share * (i - start + 1):
+            total += 1 / series.lane.rate_hz
+    return total
+
+
+def first_index(series: Series, since: int, good: bool) -> int | None:
+    """Index of the first good (or bad) slot due at or after `since`."""
+    for i in range(bisect_left(series.intended, since), len(series.intended)):
+        if series.outcome[i] == Outcome.OK if good else series.bad(i):
+            return i
+    return None
+
+
+def merge(latencies: Iterable[list[int]]) -> list[int]:
+    """Sorted union of sorted lists."""
+    return sorted(value for part in latencies for value in part)

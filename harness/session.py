@@ -1,0 +1,121 @@
+"""One command-line run: lock, sweep, run directory, signals, and the exit code at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import secrets
+import signal
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import HarnessError
+from harness.evidence import make_run_dir
+from harness.runner import Request, Stop, execute
+from harness.safety.locks import lock
+from harness.safety.sweep import sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from harness.api import Scenario
+    from harness.config import Settings
+    from harness.verdict import Verdict
+
+
+def say_to_stderr(text: str) -> None:
+    """Chatter goes to stderr; stdout is for results."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def server_env(environ: Mapping[str, str]) -> dict[str, str]:
+    """What of the caller's environment may reach the replicas: variants of the stand-in, by its own prefix."""
+    return {key: value for key, value in environ.items() if key.startswith("STANDIN_") and key != "STANDIN_TIME_SCALE"}
+
+
+def run_one(scenario: Scenario, settings: Settings, *, say: Callable[[str], None]) -> tuple[Verdict, str, Path, int]:
+    """Run one scenario; return verdict, report, run directory and exit code. Raises HarnessError before the start."""
+    run = base64.b32encode(secrets.token_bytes(5)).decode().lower()
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    backend = import_module(f"harness.backends.{settings.stack}")
+    with lock(settings.state_dir, settings.stack, run=run, run_dir=settings.runs_dir):
+        sweep(settings.state_dir, lambda line: say(f"sweep: {line}"))
+        directory = make_run_dir(settings.runs_dir, scenario.name, run)
+        seed = settings.seed if settings.seed is not None else secrets.randbelow(2**31)
+        request = Request(
+            scenario=scenario,
+            settings=settings,
+            seed=seed,
+            run=run,
+            directory=directory,
+            open=backend.open,
+            server_env=server_env(os.environ),
+            command=sys.argv,
+            say=_stamped(say),
+        )
+        say(f"run {run}  {scenario.name}  seed {seed}  {directory}")
+        stop = Stop()
+        try:
+            verdict, report = _drive(request, stop)
+        except HarnessError:
+            _remove_if_empty(directory)
+            raise
+        code = verdict.exit_code
+        if stop.by == "operator":
+            code = 128 + stop.signal
+        if _left(directory):
+            say(f"DIRTY: left behind: {'; '.join(_left(directory))}; run: coder-chaos sweep")
+            code = 6
+    return verdict, report, directory, code
+
+
+def _drive(request: Request, stop: Stop) -> tuple[Verdict, str]:
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+
+        async def main() -> tuple[Verdict, str]:
+            task = asyncio.current_task()
+            if task is None:
+                raise AssertionError("main runs in a task")
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, _on_signal, number, task, stop, request.say)
+            return await execute(request, stop)
+
+        return runner.run(main())
+
+
+def _on_signal(number: signal.Signals, task: asyncio.Task[object], stop: Stop, say: Callable[[str], None]) -> None:
+    if stop.by:
+        say(f"{number.name} again: leaving now; the keeper undoes and takes everything down")
+        os._exit(128 + number)  # the keeper sees our end of its pipe close
+    stop.by, stop.why, stop.signal = "operator", f"{number.name} received", int(number)
+    say(f"{number.name}: undoing, then the report; once more to leave at once")
+    task.cancel()
+
+
+def _stamped(say: Callable[[str], None]) -> Callable[[str], None]:
+    from time import monotonic  # noqa: PLC0415
+
+    began = monotonic()
+    return lambda text: say(f"{monotonic() - began:7.1f}s  {text}")
+
+
+def _left(directory: Path) -> list[str]:
+    import json  # noqa: PLC0415
+
+    try:
+        left = json.loads((directory / "teardown.json").read_text())["left"]
+    except (OSError, ValueError, KeyError):
+        return []
+    return [str(item) for item in left]
+
+
+def _remove_if_empty(directory: Path) -> None:
+    """A run that never started leaves its event log and logs: they say why. Only an empty folder is removed."""
+    try:
+        directory.rmdir()
+    except OSError:
+        return

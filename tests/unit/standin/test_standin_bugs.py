@@ -1,0 +1,260 @@
+"""Each seeded bug and its twin: the difference a client can see, and calm traffic without errors."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from lab import Client, Process, Site, frames, processes, set_up, settings_for, site, until
+from standin.bugs import BUGS
+from standin.clock import Clock
+from standin.server import Replica
+
+
+def _only(bug: str) -> frozenset[str]:
+    return frozenset({bug})
+
+
+def _run(url: str, bug: str, check: Callable[[Site], Coroutine[Any, Any, None]], **more: Any) -> None:
+    async def inside() -> None:
+        async with site(url, bugs=_only(bug), **more) as up:
+            await check(up)
+
+    asyncio.run(inside())
+
+
+def test_ack_before_commit_answers_first(database: str) -> None:
+    async def check(up: Site) -> None:
+        started = time.monotonic()
+        made = await up.owner.post("/users/me/workspaces", {"name": "one", "template_id": up.template})
+        assert time.monotonic() - started < 1.5
+        assert (made["name"], made["latest_build"]["build_number"], made["latest_build"]["status"]) == (
+            "one",
+            1,
+            "pending",
+        )
+        assert (await up.owner.api("GET", f"/workspaces/{made['id']}")).status_code == 404
+        await up.settled(made["id"])
+        assert time.monotonic() - started >= 2.5
+
+    _run(database, "ack-before-commit", check)
+
+
+def test_slow_commit_answers_after(database: str) -> None:
+    async def check(up: Site) -> None:
+        started = time.monotonic()
+        workspace = await up.workspace("one", ready=False)
+        assert time.monotonic() - started >= 0.3
+        assert (await up.owner.api("GET", f"/workspaces/{workspace}")).status_code == 200
+
+    _run(database, "slow-commit", check)
+
+
+def test_a_kill_loses_what_ack_before_commit_promised(database: str, tmp_path: Path) -> None:
+    async def check(replicas: list[Process]) -> None:
+        async with httpx.AsyncClient(timeout=10, trust_env=False) as http:
+            await asyncio.gather(*(replica.ready(http) for replica in replicas))
+            owner, template = await set_up(Client(http, replicas[0].base))
+            made = await owner.post("/users/me/workspaces", {"name": "one", "template_id": template})
+            replicas[0].popen.kill()
+            replicas[0].popen.wait()
+            other = owner.at(replicas[1].base)
+
+            async def rolled_back() -> bool:
+                """Once the name is free again the transaction is over."""
+                body = {"name": "one", "template_id": template}
+                return (await other.api("POST", "/users/me/workspaces", json=body)).status_code == 201
+
+            await until(rolled_back)
+            assert (await other.api("GET", f"/workspaces/{made['id']}")).status_code == 404
+
+    with processes(2, database, tmp_path, bugs="ack-before-commit") as started:
+        asyncio.run(check(started))
+
+
+def test_watch_without_snapshot(database: str) -> None:
+    async def check(up: Site) -> None:
+        workspace = await up.workspace("one")
+        async with up.owner.watch(workspace) as socket:
+            assert (await frames(socket, 1))[0]["type"] == "ping"
+            await up.owner.post(f"/workspaces/{workspace}/builds", {"transition": "stop"})
+            assert (await frames(socket, 1))[0]["data"]["latest_build"]["build_number"] == 2
+
+    _run(database, "watch-no-snapshot", check)
+
+
+def test_watch_with_slow_snapshot(database: str) -> None:
+    async def check(up: Site) -> None:
+        async with up.owner.watch(await up.workspace("one")) as socket:
+            await frames(socket, 1)
+            started = time.monotonic()
+            assert (await frames(socket, 1))[0]["data"]["latest_build"]["build_number"] == 1
+            assert 0.7 <= time.monotonic() - started < 3.0
+
+    _run(database, "watch-slow-snapshot", check)
+
+
+@pytest.mark.parametrize("bug", ["ready-before-pool", "slow-ready"])
+def test_ready(database: str, bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Delays are cut short here; what counts is which comes first, the listener or the pool."""
+    monkeypatch.setattr("standin.server._POOL_DELAYS", {"ready-before-pool": 1.0, "slow-ready": 0.5})
+
+    async def check() -> None:
+        replica = Replica(settings_for(database, bugs=_only(bug)))
+        base = replica.services.settings.access_url
+        async with httpx.AsyncClient(timeout=5, trust_env=False) as http:
+            client = Client(http, base, "0123456789-0123456789012345678901")
+            starting, started = asyncio.create_task(replica.start()), time.monotonic()
+
+            async def opened() -> bool:
+                try:
+                    return bool((await client.call("GET", "/healthz")).status_code == 200)
+                except httpx.TransportError:
+                    return False
+
+            await until(opened)
+            before = time.monotonic() - started
+            early = await client.api("GET", "/users/me")
+            if bug == "ready-before-pool":
+                assert before < 0.8
+                assert (early.status_code, early.json()["detail"][:14]) == (500, "Internal error")
+            else:
+                assert before >= 0.5
+                assert early.status_code == 401
+            await starting
+            assert (await client.api("GET", "/users/me")).status_code == 401
+            await replica.stop()
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize(
+    ("bug", "beat"), [("", 5.0), ("heartbeat-10x", 50.0), ("heartbeat-1.3x", 6.5)], ids=["none", "bug", "twin"]
+)
+def test_heartbeat(database: str, bug: str, beat: float) -> None:
+    async def check() -> None:
+        bugs = _only(bug) if bug else frozenset()
+        replica = Replica(settings_for(database, scale=0.1, bugs=bugs))
+        members = replica.services.replicas
+        assert members.interval == pytest.approx(Clock(0.1).server(beat))
+        assert members.gone_after == timedelta(seconds=members.interval * 3)
+        await replica.stop()
+
+    asyncio.run(check())
+
+
+def test_heartbeats_reach_the_database(database: str) -> None:
+    async def check(up: Site) -> None:
+        admin = await asyncpg.connect(database)
+        try:
+            first = await admin.fetchval("SELECT updated_at FROM replicas")
+
+            async def later() -> Any:
+                return await admin.fetchval("SELECT updated_at > $1 FROM replicas", first)
+
+            await until(later)
+        finally:
+            await admin.close()
+
+    _run(database, "heartbeat-1.3x", check)
+
+
+async def _frozen_request(url: str, bug: str) -> tuple[Any, str]:
+    """Take the lock as a request of a frozen replica would hold it: in a transaction nobody goes on with."""
+    conn = await asyncpg.connect(url)
+    await conn.execute("BEGIN")
+    if bug == "lock-with-timeout":
+        await conn.execute("SET LOCAL idle_in_transaction_session_timeout = 400")
+    await conn.execute("SELECT pg_advisory_xact_lock_shared($1)", 0x6368616F73)
+    return conn, bug
+
+
+@pytest.mark.parametrize("bug", ["holds-lock-in-request", "lock-with-timeout"])
+def test_a_lock_held_by_a_frozen_request(database: str, bug: str) -> None:
+    async def check(up: Site) -> None:
+        workspace = await up.workspace("one")
+        started = time.monotonic()
+        await up.owner.get("/users/me")
+        assert time.monotonic() - started >= 0.15
+        frozen, _ = await _frozen_request(database, bug)
+        build = asyncio.create_task(
+            up.client(1).api("POST", f"/workspaces/{workspace}/builds", json={"transition": "stop"})
+        )
+        if bug == "lock-with-timeout":
+            assert (await asyncio.wait_for(build, 5)).status_code == 201
+            await up.settled(workspace, "stopped")
+        else:
+            waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            admin = await asyncpg.connect(database)
+            try:
+                await until(lambda: admin.fetchval(waiting))
+                behind = asyncio.create_task(up.client(0).get("/users/me"))
+
+                async def two_wait() -> bool:
+                    return bool(await admin.fetchval(waiting) >= 2)
+
+                await until(two_wait)
+                assert not build.done()
+                assert not behind.done()
+                frozen.terminate()
+                assert (await asyncio.wait_for(build, 5)).status_code == 201
+                await asyncio.wait_for(behind, 5)
+            finally:
+                await admin.close()
+        frozen.terminate()
+
+    _run(database, bug, check, count=2)
+
+
+def test_an_ended_session_is_one_clean_500(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Holding for longer than PostgreSQL allows is what a thawed replica sees."""
+    monkeypatch.setattr("standin.requestlock._HOLD_SECONDS", 0.6)
+
+    async def check() -> None:
+        replica = Replica(settings_for(database, bugs=_only("lock-with-timeout"), pool_max=2))
+        await replica.start()
+        async with httpx.AsyncClient(timeout=5, trust_env=False) as http:
+            monkeypatch.setattr("standin.requestlock._HOLD_SECONDS", 0.0)
+            owner, _ = await set_up(Client(http, replica.services.settings.access_url))
+            monkeypatch.setattr("standin.requestlock._HOLD_SECONDS", 0.6)
+            for _ in range(3):
+                assert (await owner.api("GET", "/users/me")).status_code == 500
+            monkeypatch.setattr("standin.requestlock._HOLD_SECONDS", 0.15)
+            assert (await owner.api("GET", "/users/me")).status_code == 200
+        await replica.stop()
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize("bug", sorted(BUGS.keys() - {"ready-before-pool", "slow-ready"}))
+def test_calm_traffic_has_no_errors(database: str, bug: str) -> None:
+    """Twenty requests a second at each of three replicas with builds among them, one second long."""
+
+    async def check(up: Site) -> None:
+        codes: list[int] = []
+        workspaces = [
+            (await up.owner.post("/users/me/workspaces", {"name": f"w{n}", "template_id": up.template}))["id"]
+            for n in range(3)
+        ]
+
+        async def one(number: int) -> None:
+            await asyncio.sleep(number / 60)
+            client, workspace = up.client(number % 3), workspaces[number % 3]
+            if number % 12 == 0:
+                response = await client.api("POST", f"/workspaces/{workspace}/builds", json={"transition": "stop"})
+            elif number % 12 == 1:
+                body = {"email": "owner@example.com", "password": "SomeSecurePassword!1"}
+                response = await client.api("POST", "/users/login", json=body)
+            else:
+                response = await client.api("GET", "/workspaces" if number % 2 else "/users/me")
+            codes.append(response.status_code)
+
+        await asyncio.gather(*(one(number) for number in range(60)))
+        assert max(codes) < 500, codes
+
+    _run(database, bug, check, count=3)
