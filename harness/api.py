@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -16,6 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
     from harness.faults.base import Fault
     from harness.objectives.base import Objective
     from harness.targets import Selector, Target
@@ -73,7 +74,7 @@ def scenario(
             raise UsageError(f"scenario {name}: it needs a docstring whose first line is the promise to users")
         if not objectives:
             raise UsageError(f"scenario {name}: it has no objectives, so it could only pass; give it at least one")
-        source = Path(inspect.getsourcefile(body) or "?")  # type: ignore[arg-type]
+        source = Path(inspect.getsourcefile(body) or "?")
         return Scenario(name, promise[0], body, tuple(objectives), load, frozenset(tags), source)
 
     return make

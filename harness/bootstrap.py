@@ -80,15 +80,22 @@ async def _until_built(api: Api, token: str, path: str, where: tuple[str, ...]) 
     status = "?"
     with anyio.move_on_after(_JOB_S):
         while True:
-            body: Any = await _call(api, "GET", path, token=token, expect=(200,))
+            # A 404 is not the end: who acknowledges a create before it is stored shall be judged, not refused.
+            body: Any = await _call(api, "GET", path, token=token, expect=(200, 404))
             for key in where:
-                body = body[key]
-            status = body["status"]
+                body = body.get(key, {})
+            status = body.get("status", "absent")
             if status in _TERMINAL:
                 break
             await anyio.sleep(0.1)
     if status != "succeeded":
         raise StackError(f"bootstrap: the job of {path} is {status!r} after {_JOB_S:g} s, expected succeeded")
+
+
+def _status(body: Any, where: tuple[str, ...]) -> str:
+    for key in where:
+        body = body[key]
+    return str(body["status"])
 
 
 async def _call(

@@ -36,7 +36,9 @@ def _fail(error: HarnessError) -> NoReturn:
     sys.exit(error.exit_code)
 
 
-@click.group(cls=_Group, epilog=_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=_Group, epilog=_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(__version__, prog_name="coder-chaos")
 def main() -> None:
     """Break a Coder deployment on purpose, prove that it was broken, and say whether its users got their service back."""
@@ -51,7 +53,9 @@ def _settings(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--seed", help="Seed of every choice."),
         click.option("--time-scale", help="Speed of the server's own timers; below 1 only the stand-in can."),
         click.option("--runs-dir", help="Folder for run directories."),
-        click.option("--set", "extra", multiple=True, metavar="KEY=VALUE", help="Any setting by name; see `list settings`."),
+        click.option(
+            "--set", "extra", multiple=True, metavar="KEY=VALUE", help="Any setting by name; see `list settings`."
+        ),
     ]
     for option in reversed(options):
         command = option(command)
@@ -78,7 +82,10 @@ def _resolve(flags: dict[str, Any]) -> Settings:
 @click.option("-s", "--scenario", default="replica-kill", show_default=True, help="Scenario to play.")
 def demo(scenario: str, **flags: Any) -> None:
     """Start a throw-away stand-in deployment, break it once under load, and report. Needs nothing but this package."""
-    click.echo("This demo runs a small stand-in for Coder with real PostgreSQL, Toxiproxy and Caddy. It says nothing about yours.", err=True)
+    click.echo(
+        "This demo runs a small stand-in for Coder with real PostgreSQL, Toxiproxy and Caddy. It says nothing about yours.",
+        err=True,
+    )
     _run(scenario, flags)
 
 

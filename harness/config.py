@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import platformdirs
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from harness.discover import nearest
 from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 PREFIX = "CHAOS_"
 _NOT_SETTINGS = frozenset({"CHAOS_SETUP_DOCKER"})
@@ -58,10 +60,12 @@ class Settings(BaseModel):
     replicas: int = Field(3, ge=2, le=9, description="Coder replicas behind the balancer")
     size: Literal["dev", "nightly", "gameday"] = Field("dev", description="load level")
     seed: int | None = Field(None, ge=0, description="seed of every choice; drawn and printed when not given")
-    time_scale: float = Field(1.0, ge=0.05, le=1.0, description="speed of the server's own timers; below 1 only the stand-in can")
+    time_scale: float = Field(
+        1.0, ge=0.05, le=1.0, description="speed of the server's own timers; below 1 only the stand-in can"
+    )
     coder: Path | None = Field(None, description="path of a `coder` binary to run instead of the stand-in")
     watchers: int = Field(30, ge=1, le=2000, description="WebSocket watchers")
-    writers: int = Field(6, ge=1, le=50, description="writers of the write history")
+    writers: int = Field(15, ge=1, le=100, description="writers of the write history, each with a workspace of its own")
     warmup: Duration = Field(30.0, ge=1, description="longest wait until load and probes are steady")
     baseline: Duration = Field(10.0, ge=1, description="length of the calm measurement before the fault")
     hold: Duration | None = Field(None, ge=0, description="how long a fault stays on; default: the scenario's own time")
@@ -70,13 +74,18 @@ class Settings(BaseModel):
     prove: Duration = Field(15.0, ge=0.1, description="longest wait for the proof of a fault")
     runs_dir: Path = Field(Path("runs"), description="folder for run directories")
     cache_dir: Path = Field(Path(platformdirs.user_cache_dir("coder-chaos")), description="built tools and templates")
-    state_dir: Path = Field(Path(platformdirs.user_state_dir("coder-chaos")), description="locks and registrations of live runs")
+    state_dir: Path = Field(
+        Path(platformdirs.user_state_dir("coder-chaos")), description="locks and registrations of live runs"
+    )
     ports: Ports = Field(range(20000, 30000), description="ports a local stack may use, as low-high")
 
     def logged(self) -> dict[str, Any]:
         """Form for the run's header: what the run means, not where its folders are."""
         data = self.model_dump(mode="python", exclude={"runs_dir", "cache_dir", "state_dir", "ports", "coder"})
-        return data | {"coder": str(self.coder) if self.coder else None, "ports": f"{self.ports.start}-{self.ports.stop - 1}"}
+        return data | {
+            "coder": str(self.coder) if self.coder else None,
+            "ports": f"{self.ports.start}-{self.ports.stop - 1}",
+        }
 
 
 def load(environ: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:

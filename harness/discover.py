@@ -9,10 +9,13 @@ import pkgutil
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 from harness.api import Scenario
 from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 
 def data_root() -> Path:

@@ -36,7 +36,7 @@ class RunDirError(UsageError):
     """A run directory is missing, unreadable, not writable or of a newer major version."""
 
 
-class NotReady(HarnessError):
+class NotReady(HarnessError):  # noqa: N818 - it names a state
     """The environment cannot run this; nothing was injected."""
 
     exit_code: ClassVar[int] = 5
@@ -50,5 +50,5 @@ class LockHeld(NotReady):
     """Another run holds the target. The text names it."""
 
 
-class KeeperLost(HarnessError):
+class KeeperLost(HarnessError):  # noqa: N818 - it names an event
     """The keeper process is gone, or did not answer in time."""

@@ -51,6 +51,8 @@ class Header(Event):
     wall_ns: int
     command: list[str]
     git: str | None = None
+    harness: str = ""
+    """The harness's own process, pid@start."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -306,7 +308,9 @@ class EventLog:
             if event.kind.startswith(("fault.", "resource.")):
                 os.fsync(self._file.fileno())
         except OSError as error:
-            raise RunDirError(f"cannot write to {self._file.name}: {error.strerror}; free space and run again") from error
+            raise RunDirError(
+                f"cannot write to {self._file.name}: {error.strerror}; free space and run again"
+            ) from error
         self._seq += 1
         return stamped
 

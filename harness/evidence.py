@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 VERDICT = "verdict.json"
 REPORT = "report.txt"
 _DERIVED = (MANIFEST, VERDICT, REPORT, "teardown.json", "keeper.jsonl")
-_NEED_BYTES = 64 * 1024 * 1024
+NEED_BYTES = 64 * 1024 * 1024
 """A run writes 10 to 30 MB; less free space than this is refused at the start."""
 
 
@@ -32,9 +32,11 @@ def make_run_dir(base: Path, scenario: str, run: str) -> Path:
     try:
         directory.mkdir(parents=True)
         free = shutil.disk_usage(directory).free
-        if free < _NEED_BYTES:
+        if free < NEED_BYTES:
             directory.rmdir()
-            raise NotReady(f"{base}: {free // 2**20} MiB free, a run needs {_NEED_BYTES // 2**20}; free space or set CHAOS_RUNS_DIR")
+            raise NotReady(
+                f"{base}: {free // 2**20} MiB free, a run needs {NEED_BYTES // 2**20}; free space or set CHAOS_RUNS_DIR"
+            )
         latest = base / "latest"
         latest.unlink(missing_ok=True)
         latest.symlink_to(directory.name)
@@ -47,7 +49,11 @@ def write_manifest(directory: Path) -> None:
     """Write sha256 and size of every evidence file. Raises RunDirError when the disk refuses."""
     try:
         files = sorted(p for p in directory.rglob("*") if p.is_file() and p.name not in _DERIVED)
-        rows = {str(p.relative_to(directory)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files if "logs" not in p.parts}
+        rows = {
+            str(p.relative_to(directory)): hashlib.sha256(p.read_bytes()).hexdigest()
+            for p in files
+            if "logs" not in p.parts
+        }
         (directory / MANIFEST).write_text(json.dumps({"v": 1, "files": rows}, indent=1, sort_keys=True) + "\n")
     except OSError as error:
         raise RunDirError(f"cannot seal {directory}: {error.strerror}") from error

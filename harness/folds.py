@@ -1,5 +1,6 @@
-"""Incremental folds over slots: *proven*, *healed* and *stable*, used by the runner while it happens and by the judge
-afterwards, so that both always agree.
+"""Incremental folds over slots: *proven*, *healed* and *stable*.
+
+The runner uses them while it happens and the judge afterwards, so that both always agree.
 
 A fold looks at each lane alone and latches. What it says cannot depend on how slots of different lanes interleave.
 `InOrder` puts the slots of a lane into due order first: records are written when slots end.
@@ -222,7 +223,9 @@ class Serving:
     @property
     def seen(self) -> str:
         """Who serves so far."""
-        return f"{sum(self.counts.get(p, 0) >= self.need for p in self.upstreams)} of {len(self.upstreams)} replicas serve"
+        return (
+            f"{sum(self.counts.get(p, 0) >= self.need for p in self.upstreams)} of {len(self.upstreams)} replicas serve"
+        )
 
 
 @dataclass

@@ -26,7 +26,9 @@ _TERMINAL = ("succeeded", "failed", "canceled")
 STUCK_S = 10.0
 """A build that is not over by then lost its provisioner; the writer takes a new object (the reaper needs minutes)."""
 _SETTLE_S = 20.0
-_POLL_S = 0.15
+_POLL_S = 0.4
+_THINK_S = 1.5
+"""Pause between the end of one build and the next write, so that the rate does not follow the server's speed."""
 
 
 class HistoryFile:
@@ -43,7 +45,9 @@ class HistoryFile:
         try:
             self._file.write(json.dumps(line, separators=(",", ":")) + "\n")
         except OSError as error:
-            raise RunDirError(f"cannot write to {self._file.name}: {error.strerror}; free space and run again") from error
+            raise RunDirError(
+                f"cannot write to {self._file.name}: {error.strerror}; free space and run again"
+            ) from error
 
     def close(self) -> None:
         """Close; an error was reported by `row` already."""
@@ -70,6 +74,7 @@ class Writer:
     async def run(self) -> None:
         """Write until cancelled: stop, start, stop, …; a new object when the old one is stuck."""
         while True:
+            await anyio.sleep(_THINK_S)
             running = self.build % 2 == 1
             if await self._write("stop" if running else "start") and await self._over():
                 continue
@@ -79,7 +84,9 @@ class Writer:
         number = self.build + 1
         self.out.row(self.name, "invoke", op=op, workspace=self.workspace, build_number=number)
         try:
-            answer = await self.api.call("POST", f"/workspaces/{self.workspace}/builds", {"transition": op}, token=self.token)
+            answer = await self.api.call(
+                "POST", f"/workspaces/{self.workspace}/builds", {"transition": op}, token=self.token
+            )
         except NoAnswer:
             return await self._settle(number)
         if answer.ok and isinstance(answer.body, dict):
@@ -108,7 +115,9 @@ class Writer:
                 latest = await self._latest()
                 if latest is not None:
                     there = int(latest["build_number"]) >= number
-                    self.out.row(self.name, "exists" if there else "absent", workspace=self.workspace, build_number=number)
+                    self.out.row(
+                        self.name, "exists" if there else "absent", workspace=self.workspace, build_number=number
+                    )
                     self.build = int(latest["build_number"])
                     return there
                 await anyio.sleep(_POLL_S)

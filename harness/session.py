@@ -9,7 +9,6 @@ import secrets
 import signal
 import sys
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
@@ -20,6 +19,7 @@ from harness.safety.sweep import sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from harness.api import Scenario
     from harness.config import Settings

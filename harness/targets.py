@@ -6,13 +6,16 @@ A capability is a Protocol with one or two methods. A backend's target has a cap
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from random import Random
-from typing import Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from harness.errors import UsageError
-from harness.safety.undo import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from random import Random
+
+    from harness.safety.undo import Step
 
 State = Literal["running", "frozen", "gone"]
 

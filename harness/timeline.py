@@ -162,7 +162,9 @@ class RunView:
                 series[record.lane].append(record)
         return {id_: s.sort(self.stalls) for id_, s in series.items()}
 
-    def series(self, *, role: str | None = None, target: str | None = None, kinds: tuple[str, ...] = ()) -> list[Series]:
+    def series(
+        self, *, role: str | None = None, target: str | None = None, kinds: tuple[str, ...] = ()
+    ) -> list[Series]:
         """Lanes that match, in the order of the plan."""
         return [
             s

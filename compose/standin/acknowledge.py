@@ -12,7 +12,7 @@ Work = Callable[[Conn], Awaitable[dict[str, Any]]]
 """Does all writes of one request on the given connection and gives the body of its answer."""
 
 _SLOW_COMMIT_SECONDS = 0.3  # wall
-_LATE_COMMIT_SECONDS = 2.5  # wall
+_LATE_COMMIT_SECONDS = 5.0  # wall
 
 
 class Acknowledger:

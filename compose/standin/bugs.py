@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 BUGS: Mapping[str, str] = MappingProxyType(
     {
-        "ack-before-commit": "Workspace creates and build posts answer 201 at once and commit 2.5 s (wall) later.",
+        "ack-before-commit": "Workspace creates and build posts answer 201 at once and commit 5 s (wall) later.",
         "slow-commit": "Twin of ack-before-commit: the commit comes 300 ms (wall) late, the 201 only after it.",
         "watch-no-snapshot": "A workspace watch sends its ping frame but no first snapshot.",
         "watch-slow-snapshot": "Twin of watch-no-snapshot: the snapshot comes 800 ms (wall) after the ping frame.",
@@ -13,7 +13,7 @@ BUGS: Mapping[str, str] = MappingProxyType(
         "slow-ready": "Twin of ready-before-pool: the pool opens 2 s (wall) late, the listener only after it.",
         "heartbeat-10x": "Replicas beat every 50 s and give a peer up after 150 s (server time).",
         "heartbeat-1.3x": "Twin of heartbeat-10x: 6.5 s and 19.5 s (server time).",
-        "holds-lock-in-request": "Every authenticated request holds a shared advisory lock for 150 ms (wall) or more "
+        "holds-lock-in-request": "Every authenticated request holds a shared advisory lock for 60 ms (wall) or more "
         "inside one transaction; build posts need it exclusively.",
         "lock-with-timeout": "Twin of holds-lock-in-request: PostgreSQL ends such a session after 400 ms (wall) idle.",
     },

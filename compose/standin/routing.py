@@ -14,7 +14,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Access(Enum):
     """Whom a route serves."""
 
-    PUBLIC = "anybody; the database is not asked"
+    PUBLIC = "anybody, without a token"
     USER = "whoever has a valid token"
     OWNER = "users with the owner role; others get 403"
 

@@ -97,7 +97,8 @@ class Replica:
         for site in tuple(self._runner.sites):
             await site.stop()
         if self._runner.server is not None:
-            self._runner.server.pre_shutdown()
+            for connection in set(self._runner.server.connections) - self.services.sockets.connections():
+                connection.close()  # once idle; a closing one hears nothing more
         await self.services.in_flight.drained(_IN_FLIGHT_SECONDS)
         await self.services.provisioner.stop(interrupt=interrupt)
         await self.services.acknowledger.drain()

@@ -1,6 +1,6 @@
 """What handlers share: one bundle per replica, found under one key of the application."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import aiohttp
 from aiohttp import web
@@ -34,7 +34,7 @@ class Services:
     limiter: RateLimiter
     health: HealthCache
     http: aiohttp.ClientSession
-    deployment_id: str = field(default="")
+    deployment_id: str = ""
 
 
 SERVICES = web.AppKey("services", Services)

@@ -8,6 +8,7 @@ from typing import Any
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
 from standin.clock import Clock
+from standin.log import LOG, one_line
 
 Send = Callable[[Any], Awaitable[None]]
 """Sends one JSON value as a text frame."""
@@ -39,7 +40,11 @@ class Sockets:
     def __init__(self, clock: Clock) -> None:
         self._ping = clock.server(_PING)
         self._stopping = asyncio.Event()
-        self._live: set[asyncio.Task[Any]] = set()
+        self._live: dict[asyncio.Future[None], object] = {}
+
+    def connections(self) -> set[object]:
+        """Give the HTTP connections that have become WebSockets, as the HTTP server knows them."""
+        return set(self._live.values())
 
     async def close_all(self) -> None:
         """Close every socket with 1000 "Connection closed" and wait until they are gone."""
@@ -85,19 +90,17 @@ class Sockets:
             asyncio.create_task(self._beat(socket, pong)),
             asyncio.create_task(stop()),
         ]
-        me = asyncio.current_task()
-        if me is not None:
-            self._live.add(me)
+        gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._live[gone] = request.protocol
         try:
             done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            await _end(parts)
+            code, reason = _outcome(next(part for part in parts if part in done))
+            await socket.close(code=code, message=reason.encode())
         finally:
-            for part in parts:
-                part.cancel()
-            await asyncio.gather(*parts, return_exceptions=True)
-            if me is not None:
-                self._live.discard(me)
-        code, reason = next(part for part in parts if part in done).result()
-        await socket.close(code=code, message=reason.encode())
+            await _end(parts)
+            del self._live[gone]
+            gone.set_result(None)
         return socket
 
     async def _beat(self, socket: web.WebSocketResponse, pong: asyncio.Event) -> Close:
@@ -111,6 +114,21 @@ class Sockets:
                     await pong.wait()
             except (OSError, RuntimeError, TimeoutError):
                 return _SILENT
+
+
+def _outcome(part: asyncio.Task[Close]) -> Close:
+    """Give how a part wants the socket closed; a failure must not become an HTTP answer on an open socket."""
+    error = part.exception()
+    if error is None:
+        return part.result()
+    LOG.error("websocket failed: %s", one_line(error))
+    return _UNSENT
+
+
+async def _end(parts: list[asyncio.Task[Close]]) -> None:
+    for part in parts:
+        part.cancel()
+    await asyncio.gather(*parts, return_exceptions=True)
 
 
 async def _listen(

@@ -20,11 +20,11 @@ from harness import events as ev
 from harness import tools
 from harness.clients import postgres as sql
 from harness.clients.http import HttpApi, http_client
+from harness.discover import data_root
 from harness.errors import HarnessError
 from harness.load import LoadPlan
-from harness.discover import data_root
 from harness.local import postgres, services
-from harness.local.meter import LocalMeter, start_meter
+from harness.local.meter import start_meter
 from harness.local.ports import free_ports
 from harness.local.process import LocalProcess, Site
 from harness.safety.link import open_keeper

@@ -34,7 +34,9 @@ class HttpApi:
     async def call(self, method: str, path: str, body: Any = None, *, token: str | None = None) -> Answer:
         """Send one request; see `harness.stack.Api`."""
         headers = {"Coder-Session-Token": token} if token else {}
-        sent: dict[str, Any] = {"content": body} if isinstance(body, bytes) else {"json": body} if body is not None else {}
+        sent: dict[str, Any] = (
+            {"content": body} if isinstance(body, bytes) else {"json": body} if body is not None else {}
+        )
         if isinstance(body, bytes):
             headers["Content-Type"] = "application/x-tar"
         try:

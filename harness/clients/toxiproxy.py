@@ -79,7 +79,7 @@ class Toxiproxy:
             raise HarnessError(f"toxiproxy at {self._where}: {what}: no answer in {TIMEOUT_S * 3:g} s") from error
 
 
-class _Consumer(APIConsumer):
+class _Consumer(APIConsumer):  # type: ignore[misc]
     """The package's consumer with timeouts, and with every non-2xx raised."""
 
     @classmethod
@@ -105,7 +105,9 @@ def _bind(cls: type, names: dict[str, Any]) -> type:
     own: dict[str, Any] = {}
     for name, member in vars(cls).items():
         if isinstance(member, FunctionType):
-            inner = FunctionType(member.__code__, {**member.__globals__, **names}, name, member.__defaults__, member.__closure__)
+            inner = FunctionType(
+                member.__code__, {**member.__globals__, **names}, name, member.__defaults__, member.__closure__
+            )
             inner.__kwdefaults__ = member.__kwdefaults__
             own[name] = inner
     return type(cls.__name__, (cls,), own)

@@ -67,9 +67,9 @@ class Fault(Protocol):
         """Say whether the target's own state (not the path) is what the fault wants: a third witness."""
 
 
-def name_of(fault: Fault) -> str:
-    """Name for people: `Kill` is `kill`, `DbLatency` is `db-latency`."""
-    text = type(fault).__name__
+def name_of(fault: Fault | type) -> str:
+    """Name for people, of a fault or its class: `Kill` is `kill`, `DbLatency` is `db-latency`."""
+    text = (fault if isinstance(fault, type) else type(fault)).__name__
     return "".join(f"-{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(text))
 
 

@@ -87,7 +87,7 @@ async def start_meter(site: Site, plan: MeterPlan, address: Callable[[str], Addr
 
 async def _ended(site: Site) -> None:
     with anyio.move_on_after(5):
-        while proc.state(site.keeper.processes[NAME]) != "gone":
+        while proc.state(site.keeper.processes[NAME]) != "gone":  # noqa: ASYNC110 - the kernel sends us no event
             await anyio.sleep(0.02)
         return
     await site.keeper.stop(NAME, timeout_s=1)

@@ -45,7 +45,9 @@ def as_server(argv: Sequence[str]) -> tuple[str, ...]:
         return tuple(argv)
     setpriv = shutil.which("setpriv")
     if setpriv is None:
-        raise NotReady("running as root needs setpriv (util-linux) to start PostgreSQL as nobody; install it or use another user")
+        raise NotReady(
+            "running as root needs setpriv (util-linux) to start PostgreSQL as nobody; install it or use another user"
+        )
     caps = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
     return (setpriv, f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *caps, "--pdeathsig", "QUIT", *argv)
 
@@ -114,4 +116,6 @@ async def start(site: Site, port: int, timeout_s: float) -> tuple[LocalProcess, 
         return len(lines) >= 8 and lines[7].strip() == "ready" and await accepts(address)
 
     await site.until("postgres", ready, timeout_s, "ready for connections")
-    return LocalProcess("postgres", "database", address, site), f"postgres://{USER}:{password}@127.0.0.1:{port}/postgres"
+    return LocalProcess(
+        "postgres", "database", address, site
+    ), f"postgres://{USER}:{password}@127.0.0.1:{port}/postgres"

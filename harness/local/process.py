@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 from signal import Signals
 from typing import TYPE_CHECKING
 
@@ -13,12 +12,13 @@ import anyio
 from harness import events as ev
 from harness.errors import StackError
 from harness.safety import proc, undo
-from harness.safety.registry import Registration
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
+    from pathlib import Path
 
     from harness.safety.link import Keeper
+    from harness.safety.registry import Registration
     from harness.safety.spec import Spec
     from harness.stack import Address, Context
     from harness.targets import State

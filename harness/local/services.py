@@ -80,17 +80,20 @@ async def replica(  # noqa: PLR0917 - each is one fact about this replica
 
 
 async def answers(target: LocalProcess, timeout_s: float) -> None:
-    """Wait until a replica answers its API; raise StackError with its last log lines."""
+    """Wait until a replica answers a question that needs the database; raise StackError with its last log lines.
+
+    `/api/v2/users/first` needs no token: 404 on an empty deployment, 200 on any other (codersdk/users.go).
+    """
     async with http_client() as client:
         api = HttpApi(target.address, client)
 
         async def ready() -> bool:
             try:
-                return (await api.call("GET", "/buildinfo")).ok
+                return (await api.call("GET", "/users/first")).status in (200, 404)
             except NoAnswer:
                 return False
 
-        await target.site.until(target.name, ready, timeout_s, "answering /api/v2/buildinfo")
+        await target.site.until(target.name, ready, timeout_s, "answering /api/v2/users/first")
 
 
 async def balancer(site: Site, port: int, replicas: Sequence[LocalProcess]) -> LocalProcess:

@@ -26,7 +26,11 @@ class Limit:
 
     def __str__(self) -> str:
         """As `<= 2.17 s (ejection/N + 0.5 s)` is to be read."""
-        return f"{self.value:g}" if self.text in ("", f"{self.value:g}", f"{self.value:g} s") else f"{self.value:.4g} ({self.text})"
+        return (
+            f"{self.value:g}"
+            if self.text in ("", f"{self.value:g}", f"{self.value:g} s")
+            else f"{self.value:.4g} ({self.text})"
+        )
 
 
 Bound = Formula | float | Limit
@@ -65,12 +69,13 @@ def from_json(spec: dict[str, Any]) -> Objective:
     """Build the objective back; raise RunDirError for one this version does not have."""
     from harness.discover import objectives  # noqa: PLC0415 - discovery imports every objective
 
-    cls = objectives().get(spec["objective"])
+    cls: Any = objectives().get(spec["objective"])
     if cls is None:
         raise RunDirError(f"this run was judged by {spec['objective']}, an objective this version does not have")
-    known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
+    known = {field.name for field in fields(cls)}
     params = {key: _revive(value) for key, value in spec["params"].items() if key in known}
-    return cls(**params)  # type: ignore[no-any-return]
+    made: Objective = cls(**params)
+    return made
 
 
 def _revive(value: Any) -> Any:

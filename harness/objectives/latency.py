@@ -40,7 +40,9 @@ class Latency:
         spread = _Z * (n * self.q * (1 - self.q)) ** 0.5
         low, high = round(n * self.q - spread), round(n * self.q + spread)
         if n == 0 or high >= n:
-            return Finding(self.name, Status.INCONCLUSIVE, f"{n} samples give no upper bound for {label}", n=n, window=self.phase)
+            return Finding(
+                self.name, Status.INCONCLUSIVE, f"{n} samples give no upper bound for {label}", n=n, window=self.phase
+            )
         lo, hi, point = values[max(0, low)] / 1e9, values[high] / 1e9, quantile(values, self.q) / 1e9
         status = Status.FAIL if lo > most.value else Status.PASS if hi <= most.value else Status.INCONCLUSIVE
         said = f"{label} {point * 1e3:.1f} ms, 95 % interval [{lo * 1e3:.1f}, {hi * 1e3:.1f}] ms"

@@ -35,4 +35,6 @@ class LongestOutage:
         lo, hi = (max(f[0].lo for f in found) / SECOND, max(f[0].hi for f in found) / SECOND) if found else (0.0, 0.0)
         said = f"longest within [{lo:.3f}, {hi:.3f}] s; degraded for {share:.1f} s" if found else "none"
         status = bounded(lo, hi, most.value)
-        return Finding(self.name, status, said, f"[{lo:.3f}, {hi:.3f}] s", f"<= {most} s", "onset to end of recovery", due)
+        return Finding(
+            self.name, status, said, f"[{lo:.3f}, {hi:.3f}] s", f"<= {most} s", "onset to end of recovery", due
+        )

@@ -32,12 +32,16 @@ class MembershipDrops:
         before = [m for m in lists if m.t_ns <= fault.onset.lo]
         victims = {i for m in before[-1:] for i, host in m.members.items() if host in fault.prepared.targets}
         if not victims:
-            return Finding(self.name, Status.INCONCLUSIVE, "the list never named the victim before the fault", limit=limits)
+            return Finding(
+                self.name, Status.INCONCLUSIVE, "the list never named the victim before the fault", limit=limits
+            )
         gone = next((m for m in lists if m.t_ns > fault.onset.hi and not victims & set(m.members)), None)
         if gone is None:
             waited = (run.end_ns - fault.onset.hi) / SECOND
             status = Status.FAIL if waited > most.value else Status.INCONCLUSIVE
-            return Finding(self.name, status, f"still listed after {waited:.1f} s", f"> {waited:.1f} s", limits, "from onset")
+            return Finding(
+                self.name, status, f"still listed after {waited:.1f} s", f"> {waited:.1f} s", limits, "from onset"
+            )
         lo, hi = (gone.since_ns - fault.onset.hi) / SECOND, (gone.t_ns - fault.onset.lo) / SECOND
         said = f"left the list within [{lo:.2f}, {hi:.2f}] s"
         if lo > most.value or hi < least.value:

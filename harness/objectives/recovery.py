@@ -30,6 +30,8 @@ class Recovery:
             return Finding(name, Status.INCONCLUSIVE, "nothing to recover from was recorded")
         if span.censored:
             status = Status.FAIL if span.lo / SECOND > most.value else Status.INCONCLUSIVE
-            return Finding(name, status, f"not recovered in {span.lo / SECOND:.1f} s", str(span), f"<= {most} s", "from onset")
+            return Finding(
+                name, status, f"not recovered in {span.lo / SECOND:.1f} s", str(span), f"<= {most} s", "from onset"
+            )
         status = bounded(span.lo / SECOND, span.hi / SECOND, most.value)
         return Finding(name, status, str(span), str(span), f"<= {most} s", "from onset")

@@ -36,7 +36,9 @@ class SessionsBack:
         drops = [d for d in run.sessions.drops if window.lo <= d.at < window.hi]
         limits, where = f"<= {most} s", "each from its drop"
         if len(drops) < self.min_drops:
-            return Finding(name, Status.INCONCLUSIVE, f"{len(drops)} drops, too few to judge", limit=limits, n=len(drops))
+            return Finding(
+                name, Status.INCONCLUSIVE, f"{len(drops)} drops, too few to judge", limit=limits, n=len(drops)
+            )
         down = [(run.end_ns - d.at, d) for d in drops if d.back is None]
         stale = [d for d in drops if d.back is not None and not _current(run, d)]
         gaps = sorted(((d.back - d.at, d) for d in drops if d.back is not None), key=lambda pair: pair[0])
@@ -60,5 +62,7 @@ def _current(run: RunView, drop: Drop) -> bool:
     started = run.last(ev.MeterStarted)
     workspace = workspace_of(started.watchers if started else []).get(drop.session)
     opened = drop.opened or drop.back or 0
-    acked = [w.build_number for w in run.history if w.workspace == workspace and w.result == "ack" and w.ended <= opened]
+    acked = [
+        w.build_number for w in run.history if w.workspace == workspace and w.result == "ack" and w.ended <= opened
+    ]
     return not acked or (drop.build_number or 0) >= max(acked)

@@ -43,11 +43,16 @@ class WritesKept:
             for write in absent:
                 known = [w for w in acked if (w.workspace, w.build_number) == (write.workspace, write.build_number)]
                 if str(write.build_number) in truth.builds.get(write.workspace, {}) and not known:
-                    return self._broken(f"settled as absent, appeared later: build {write.build_number} of {write.workspace[:8]}", len(acked))
+                    return self._broken(
+                        f"settled as absent, appeared later: build {write.build_number} of {write.workspace[:8]}",
+                        len(acked),
+                    )
         sources = " and ".join(t.by for t in truths)
         said = f"{len(acked)} acknowledged, 0 lost, 0 doubled ({sources}); {len(absent)} settled as absent, {unsettled} unsettled"
         status = Status.PASS if len(acked) >= self.min_writes else Status.INCONCLUSIVE
-        return Finding(self.name, status, said, f"{len(acked)} kept", "every one, once", "whole run", len(acked), safety=True)
+        return Finding(
+            self.name, status, said, f"{len(acked)} kept", "every one, once", "whole run", len(acked), safety=True
+        )
 
     def _broken(self, said: str, n: int) -> Finding:
         return Finding(self.name, Status.FAIL, said, "broken", "every one, once", "whole run", n, safety=True)

@@ -100,13 +100,15 @@ class Meter:
 
     async def _report_until(self, over: asyncio.Event) -> None:
         due = self._loop.time()
-        while not over.is_set():
+        final = False
+        while not final:
             due = max(due + _PERIOD_S, self._loop.time())
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(over.wait(), due - self._loop.time())
-            await self._report(final=over.is_set())
+            final = over.is_set()  # read once: it may be set while the report before the last one is written
+            await self._report(final=final)
 
-    async def _report(self, *, final: bool = False) -> None:
+    async def _report(self, *, final: bool) -> None:
         """Write what there is, then say how much that was: the counters never run ahead of the files."""
         now = monotonic_ns()
         for row in self._check.report(now, final=final):

@@ -20,14 +20,23 @@ STRIP = "stand-in, not Coder: this run says nothing about a Coder deployment"
 
 def render(run: RunView, verdict: Verdict) -> str:
     """Return the whole report; the same run gives the same text anywhere."""
-    blocks = [_head(run, verdict), _objectives(verdict), _faults(run), _recoveries(run), _availability(run), _latency(run)]
+    blocks = [
+        _head(run, verdict),
+        _objectives(verdict),
+        _faults(run),
+        _recoveries(run),
+        _availability(run),
+        _latency(run),
+    ]
     blocks += [_sessions(run), _writes(run), _gates(verdict), _foot(run)]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
 def _head(run: RunView, verdict: Verdict) -> str:
     took = (run.end_ns - run.header.t_ns) / SECOND
-    lines = [f"{verdict.status}{' DIRTY' if verdict.dirty else ''}  {run.header.scenario}  {took:.0f} s  seed {run.header.seed}"]
+    lines = [
+        f"{verdict.status}{' DIRTY' if verdict.dirty else ''}  {run.header.scenario}  {took:.0f} s  seed {run.header.seed}"
+    ]
     if run.stack and "standin" in run.stack.version:
         lines.append(f"  [{STRIP}]")
     lines += [f"  {run.header.promise}", f"  why: {verdict.why}"]
@@ -41,7 +50,9 @@ def _objectives(verdict: Verdict) -> str:
     for finding in verdict.findings:
         limit = f"   objective {finding.limit}" if finding.limit else "   measured, not gated"
         window = f"   [{finding.window}{f', n={finding.n}' if finding.n else ''}]" if finding.window else ""
-        lines.append(f"  {_MARKS[finding.status]} {finding.status:<12} {finding.objective:<26} {finding.said}{limit}{window}")
+        lines.append(
+            f"  {_MARKS[finding.status]} {finding.status:<12} {finding.objective:<26} {finding.said}{limit}{window}"
+        )
     return "\n".join(lines)
 
 
@@ -53,7 +64,9 @@ def _faults(run: RunView) -> str:
         if fault.onset is None:
             lines.append(f"{head}: never injected")
             continue
-        lines.append(f"{head}: onset at {(fault.onset.lo - start) / SECOND:.3f} s, known to {(fault.onset.hi - fault.onset.lo) / 1e6:.1f} ms")
+        lines.append(
+            f"{head}: onset at {(fault.onset.lo - start) / SECOND:.3f} s, known to {(fault.onset.hi - fault.onset.lo) / 1e6:.1f} ms"
+        )
         if fault.proven:
             after = (fault.proven.t_ns - fault.onset.hi) / SECOND
             lines.append(f"    ✔ proven after {after:.2f} s: {fault.proven.witness}; own state: {fault.proven.state}")
@@ -61,7 +74,9 @@ def _faults(run: RunView) -> str:
             lines.append(f"    ? not proven: {fault.unproven.seen}")
         if fault.undone:
             said = "; ".join(o["said"] for o in fault.undone.outcomes)
-            lines.append(f"    ✔ undone after {(fault.undone.before_ns - fault.onset.hi) / SECOND:.2f} s by {fault.undone.by}: {said}")
+            lines.append(
+                f"    ✔ undone after {(fault.undone.before_ns - fault.onset.hi) / SECOND:.2f} s by {fault.undone.by}: {said}"
+            )
         if fault.healed:
             lines.append(f"    ✔ proven healed: {fault.healed.witness}")
         elif fault.unhealed:
@@ -73,9 +88,14 @@ def _recoveries(run: RunView) -> str:
     if run.window is None:
         return ""
     rows = [("time to detect", recovery.detected(run))]
-    titles = {"first": "first good answer", "stable": "stable (5 s)", "capacity": "full capacity", "sessions": "sessions back"}
+    titles = {
+        "first": "first good answer",
+        "stable": "stable (5 s)",
+        "capacity": "full capacity",
+        "sessions": "sessions back",
+    }
     rows += [(titles[name], measure(run)) for name, measure in recovery.RECOVERIES.items()]
-    return "\n".join(["RECOVERY (from the onset)", *(f"  {name:<18} {span if span else 'not measured'}" for name, span in rows)])
+    return "\n".join(["RECOVERY (from the onset)", *(f"  {name:<18} {span or 'not measured'}" for name, span in rows)])
 
 
 def _availability(run: RunView) -> str:
@@ -136,7 +156,9 @@ def _load_rows(run: RunView, phases: list[tuple[str, Interval]]) -> list[str]:
             times = sorted(v[0] for v in values)
             q = [f"p{p} {quantile(times, p / 100) / 1e6:8.1f} ms" for p in (50, 95, 99)]
             bad = sum(not v[1] for v in values)
-            out.append(f"  load    {name:<9} {'  '.join(q)}  n={len(values)}  failed {bad}  (closed loop: gates nothing)")
+            out.append(
+                f"  load    {name:<9} {'  '.join(q)}  n={len(values)}  failed {bad}  (closed loop: gates nothing)"
+            )
     if censored:
         out.append(f"  load    {censored} requests were still open at the stop")
     return out
@@ -149,7 +171,9 @@ def _sessions(run: RunView) -> str:
     drops = [d for d in ledger.drops if window.lo <= d.at < window.hi]
     back = [d for d in drops if d.back is not None]
     outside = len(ledger.drops) - len(drops)
-    lines = [f"SESSIONS  {len(ledger.names)} watchers: {len(drops)} drops in the window, {len(back)} back, {outside} drops outside it"]
+    lines = [
+        f"SESSIONS  {len(ledger.names)} watchers: {len(drops)} drops in the window, {len(back)} back, {outside} drops outside it"
+    ]
     causes: dict[str, int] = {}
     for drop in drops:
         cause = f"{drop.cause}{f' {drop.code}' if drop.code else ''} from {run.name_of(drop.upstream)}"
@@ -158,7 +182,9 @@ def _sessions(run: RunView) -> str:
     gaps = sorted(d.back - d.at for d in back if d.back is not None)
     if gaps:
         attempts = sum(d.attempts for d in drops)
-        lines.append(f"  gap p50 {quantile(gaps, 0.5) / SECOND:.2f} s, worst {gaps[-1] / SECOND:.2f} s, {attempts} dials")
+        lines.append(
+            f"  gap p50 {quantile(gaps, 0.5) / SECOND:.2f} s, worst {gaps[-1] / SECOND:.2f} s, {attempts} dials"
+        )
     if ledger.never_opened:
         lines.append(f"  {len(ledger.never_opened)} never had a first message: {', '.join(ledger.never_opened[:5])}")
     return "\n".join(lines)
@@ -186,7 +212,8 @@ def _foot(run: RunView) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in sorted(header.versions.items()))
     lines = ["ENVIRONMENT"]
     if stack:
-        lines.append(f"  stack {header.stack}, {run.env.replicas} replicas, server {stack.version}, time scale {stack.time_scale:g}, up in {stack.took_s:.1f} s")
+        lines.append(f"  stack {header.stack}, {run.env.replicas} replicas, up in {stack.took_s:.1f} s")
+        lines.append(f"  server {stack.version}, time scale {stack.time_scale:g}")
     extra = header.settings.get("server_env") or {}
     if extra:
         lines.append("  server environment: " + ", ".join(f"{k}={v}" for k, v in sorted(extra.items())))

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import pytest
 from safety_lab import DEAF, ENV, SLEEP, entries, eventually, gone, sleeper
 
@@ -204,55 +203,6 @@ def test_down_stops_in_reverse_order_and_removes_what_is_owned(log: Path, tmp_pa
     assert [entry["name"] for entry in entries(log) if entry["ev"] == "stopped"] == ["c", "b", "a"]
 
 
-def test_what_down_could_not_remove_is_named(log: Path, tmp_path: Path) -> None:
-    (tmp_path / "precious").mkdir()
-    (tmp_path / "chaos-alias").symlink_to(tmp_path / "precious")
-
-    async def body() -> list[str]:
-        async with open_keeper(log) as keeper:
-            await keeper.own(tmp_path / "chaos-alias")
-            return await keeper.down()
-
-    (left,) = asyncio.run(body())
-    assert str(tmp_path / "chaos-alias") in left
-
-
-def test_leaving_finishes_although_cancelled(log: Path) -> None:
-    async def body() -> None:
-        refs: list[proc.ProcessRef] = []
-
-        async def work() -> None:
-            async with open_keeper(log) as keeper:
-                refs.extend([keeper.ref, await keeper.spawn(sleeper())])
-                await asyncio.Event().wait()
-
-        task = asyncio.create_task(work())
-        await until(lambda: len(refs) == 2, "started")
-        task.cancel()
-        await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert gone(*refs)()
-
-    asyncio.run(body())
-
-
-def test_leaving_finishes_although_a_scope_is_cancelled(log: Path) -> None:
-    async def body() -> None:
-        refs: list[proc.ProcessRef] = []
-        with anyio.CancelScope() as scope:
-            async with open_keeper(log) as keeper:
-                refs.extend([keeper.ref, await keeper.spawn(sleeper())])
-                scope.cancel()
-                await asyncio.Event().wait()
-        assert scope.cancelled_caught
-        assert keeper.left == []
-        assert gone(*refs)()
-
-    asyncio.run(body())
-
-
 def test_an_error_of_the_body_is_not_hidden(log: Path) -> None:
     async def body(_: Keeper) -> None:
         raise ZeroDivisionError
@@ -267,12 +217,3 @@ def test_a_log_that_cannot_be_written_stops_nothing() -> None:
 
     with_keeper(Path("/dev/full"), body)
     with_keeper(Path("/no/such/folder/keeper.jsonl"), body)
-
-
-def test_a_keeper_that_cannot_start_says_why(log: Path, tmp_path: Path) -> None:
-    async def run() -> None:
-        async with open_keeper(log, root=tmp_path):
-            pass
-
-    with pytest.raises(KeeperLost, match="No module named 'harness'"):
-        asyncio.run(run())

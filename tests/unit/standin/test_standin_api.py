@@ -2,7 +2,7 @@ import asyncio
 from typing import Any
 from uuid import uuid4
 
-from lab import PASSWORD, Site, site, until
+from standin_lab import PASSWORD, Site, site, until
 
 NOT_FOUND = "Resource not found or you do not have access to this resource"
 SIGNED_OUT = "You are signed out or your session has expired. Please sign in again to continue."
@@ -154,7 +154,7 @@ def test_what_a_member_may_not(database: str) -> None:
 
 def test_builds_are_numbered_and_exclude_each_other(database: str) -> None:
     async def check() -> None:
-        async with site(database, count=2, scale=0.5) as up:
+        async with site(database, count=2, scale=0.2) as up:
             workspace = await up.workspace("one", ready=False)
             busy = await up.client(1).api("POST", f"/workspaces/{workspace}/builds", json={"transition": "stop"})
             assert (busy.status_code, busy.json()["message"]) == (409, "A workspace build is already active.")

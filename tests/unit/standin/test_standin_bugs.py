@@ -10,10 +10,12 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
-from lab import Client, Process, Site, frames, processes, set_up, settings_for, site, until
-from standin.bugs import BUGS
+from standin import requestlock
 from standin.clock import Clock
 from standin.server import Replica
+from standin_lab import PASSWORD, Client, Process, Site, frames, processes, set_up, settings_for, site, until
+
+NOWHERE = "postgres://nobody@127.0.0.1:1/none"
 
 
 def _only(bug: str) -> frozenset[str]:
@@ -21,11 +23,40 @@ def _only(bug: str) -> frozenset[str]:
 
 
 def _run(url: str, bug: str, check: Callable[[Site], Coroutine[Any, Any, None]], **more: Any) -> None:
+    """Run ``check`` on replicas with one bug; the lock's holding time counts only once all is set up."""
+
     async def inside() -> None:
-        async with site(url, bugs=_only(bug), **more) as up:
-            await check(up)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(requestlock, "_HOLD_SECONDS", 0.0)
+            async with site(url, bugs=_only(bug), **more) as up:
+                patch.undo()
+                await check(up)
 
     asyncio.run(inside())
+
+
+async def _calm(up: Site) -> None:
+    """Sixty requests in one second over three replicas, with builds and logins among them; none may fail."""
+    made = [
+        await up.owner.post("/users/me/workspaces", {"name": f"w{n}", "template_id": up.template}) for n in range(3)
+    ]
+    codes: list[int] = []
+
+    async def one(number: int) -> None:
+        await asyncio.sleep(number / 60)
+        client, workspace = up.client(number % 3), made[number // 12 % 3]["id"]
+        if number % 12 == 0:
+            response = await client.api("POST", f"/workspaces/{workspace}/builds", json={"transition": "stop"})
+        elif number % 12 == 1:
+            response = await client.api(
+                "POST", "/users/login", json={"email": "owner@example.com", "password": PASSWORD}
+            )
+        else:
+            response = await client.api("GET", "/workspaces" if number % 2 else "/users/me")
+        codes.append(response.status_code)
+
+    await asyncio.gather(*(one(number) for number in range(60)))
+    assert max(codes) < 500, codes
 
 
 def test_ack_before_commit_answers_first(database: str) -> None:
@@ -39,10 +70,11 @@ def test_ack_before_commit_answers_first(database: str) -> None:
             "pending",
         )
         assert (await up.owner.api("GET", f"/workspaces/{made['id']}")).status_code == 404
+        await _calm(up)
         await up.settled(made["id"])
-        assert time.monotonic() - started >= 2.5
+        assert time.monotonic() - started >= 5.0
 
-    _run(database, "ack-before-commit", check)
+    _run(database, "ack-before-commit", check, count=3)
 
 
 def test_slow_commit_answers_after(database: str) -> None:
@@ -102,7 +134,7 @@ def test_watch_with_slow_snapshot(database: str) -> None:
 @pytest.mark.parametrize("bug", ["ready-before-pool", "slow-ready"])
 def test_ready(database: str, bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Delays are cut short here; what counts is which comes first, the listener or the pool."""
-    monkeypatch.setattr("standin.server._POOL_DELAYS", {"ready-before-pool": 1.0, "slow-ready": 0.5})
+    monkeypatch.setattr("standin.server._POOL_DELAYS", {"ready-before-pool": 0.8, "slow-ready": 0.3})
 
     async def check() -> None:
         replica = Replica(settings_for(database, bugs=_only(bug)))
@@ -121,10 +153,10 @@ def test_ready(database: str, bug: str, monkeypatch: pytest.MonkeyPatch) -> None
             before = time.monotonic() - started
             early = await client.api("GET", "/users/me")
             if bug == "ready-before-pool":
-                assert before < 0.8
+                assert before < 0.6
                 assert (early.status_code, early.json()["detail"][:14]) == (500, "Internal error")
             else:
-                assert before >= 0.5
+                assert before >= 0.3
                 assert early.status_code == 401
             await starting
             assert (await client.api("GET", "/users/me")).status_code == 401
@@ -136,10 +168,10 @@ def test_ready(database: str, bug: str, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     ("bug", "beat"), [("", 5.0), ("heartbeat-10x", 50.0), ("heartbeat-1.3x", 6.5)], ids=["none", "bug", "twin"]
 )
-def test_heartbeat(database: str, bug: str, beat: float) -> None:
+def test_heartbeat(bug: str, beat: float) -> None:
     async def check() -> None:
         bugs = _only(bug) if bug else frozenset()
-        replica = Replica(settings_for(database, scale=0.1, bugs=bugs))
+        replica = Replica(settings_for(NOWHERE, scale=0.1, bugs=bugs))
         members = replica.services.replicas
         assert members.interval == pytest.approx(Clock(0.1).server(beat))
         assert members.gone_after == timedelta(seconds=members.interval * 3)
@@ -148,30 +180,14 @@ def test_heartbeat(database: str, bug: str, beat: float) -> None:
     asyncio.run(check())
 
 
-def test_heartbeats_reach_the_database(database: str) -> None:
-    async def check(up: Site) -> None:
-        admin = await asyncpg.connect(database)
-        try:
-            first = await admin.fetchval("SELECT updated_at FROM replicas")
-
-            async def later() -> Any:
-                return await admin.fetchval("SELECT updated_at > $1 FROM replicas", first)
-
-            await until(later)
-        finally:
-            await admin.close()
-
-    _run(database, "heartbeat-1.3x", check)
-
-
-async def _frozen_request(url: str, bug: str) -> tuple[Any, str]:
+async def _frozen_request(url: str, bug: str) -> Any:
     """Take the lock as a request of a frozen replica would hold it: in a transaction nobody goes on with."""
     conn = await asyncpg.connect(url)
     await conn.execute("BEGIN")
     if bug == "lock-with-timeout":
         await conn.execute("SET LOCAL idle_in_transaction_session_timeout = 400")
     await conn.execute("SELECT pg_advisory_xact_lock_shared($1)", 0x6368616F73)
-    return conn, bug
+    return conn
 
 
 @pytest.mark.parametrize("bug", ["holds-lock-in-request", "lock-with-timeout"])
@@ -180,8 +196,8 @@ def test_a_lock_held_by_a_frozen_request(database: str, bug: str) -> None:
         workspace = await up.workspace("one")
         started = time.monotonic()
         await up.owner.get("/users/me")
-        assert time.monotonic() - started >= 0.15
-        frozen, _ = await _frozen_request(database, bug)
+        assert time.monotonic() - started >= 0.06
+        frozen = await _frozen_request(database, bug)
         build = asyncio.create_task(
             up.client(1).api("POST", f"/workspaces/{workspace}/builds", json={"transition": "stop"})
         )
@@ -213,7 +229,7 @@ def test_a_lock_held_by_a_frozen_request(database: str, bug: str) -> None:
 
 def test_an_ended_session_is_one_clean_500(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Holding for longer than PostgreSQL allows is what a thawed replica sees."""
-    monkeypatch.setattr("standin.requestlock._HOLD_SECONDS", 0.6)
+    monkeypatch.setattr("standin.requestlock._HOLD_SECONDS", 0.5)
 
     async def check() -> None:
         replica = Replica(settings_for(database, bugs=_only("lock-with-timeout"), pool_max=2))
@@ -221,7 +237,7 @@ def test_an_ended_session_is_one_clean_500(database: str, monkeypatch: pytest.Mo
         async with httpx.AsyncClient(timeout=5, trust_env=False) as http:
             monkeypatch.setattr("standin.requestlock._HOLD_SECONDS", 0.0)
             owner, _ = await set_up(Client(http, replica.services.settings.access_url))
-            monkeypatch.setattr("standin.requestlock._HOLD_SECONDS", 0.6)
+            monkeypatch.setattr("standin.requestlock._HOLD_SECONDS", 0.5)
             for _ in range(3):
                 assert (await owner.api("GET", "/users/me")).status_code == 500
             monkeypatch.setattr("standin.requestlock._HOLD_SECONDS", 0.15)
@@ -231,30 +247,6 @@ def test_an_ended_session_is_one_clean_500(database: str, monkeypatch: pytest.Mo
     asyncio.run(check())
 
 
-@pytest.mark.parametrize("bug", sorted(BUGS.keys() - {"ready-before-pool", "slow-ready"}))
+@pytest.mark.parametrize("bug", ["holds-lock-in-request", "lock-with-timeout"])
 def test_calm_traffic_has_no_errors(database: str, bug: str) -> None:
-    """Twenty requests a second at each of three replicas with builds among them, one second long."""
-
-    async def check(up: Site) -> None:
-        codes: list[int] = []
-        workspaces = [
-            (await up.owner.post("/users/me/workspaces", {"name": f"w{n}", "template_id": up.template}))["id"]
-            for n in range(3)
-        ]
-
-        async def one(number: int) -> None:
-            await asyncio.sleep(number / 60)
-            client, workspace = up.client(number % 3), workspaces[number % 3]
-            if number % 12 == 0:
-                response = await client.api("POST", f"/workspaces/{workspace}/builds", json={"transition": "stop"})
-            elif number % 12 == 1:
-                body = {"email": "owner@example.com", "password": "SomeSecurePassword!1"}
-                response = await client.api("POST", "/users/login", json=body)
-            else:
-                response = await client.api("GET", "/workspaces" if number % 2 else "/users/me")
-            codes.append(response.status_code)
-
-        await asyncio.gather(*(one(number) for number in range(60)))
-        assert max(codes) < 500, codes
-
-    _run(database, bug, check, count=3)
+    _run(database, bug, _calm, count=3)

@@ -3,9 +3,9 @@ from typing import Any
 
 import asyncpg
 import pytest
-from lab import Relay, Site, frames, settings_for, site, until
 from standin import db as pool
-from standin.server import Replica, StartError
+from standin.server import Replica, StartError, serve
+from standin_lab import Relay, Site, frames, settings_for, site, until
 
 AWAY = "An internal error occurred. Please try again or contact the system administrator."
 
@@ -99,8 +99,8 @@ def test_a_newer_or_dirty_schema_is_refused(database: str) -> None:
         async with site(database):
             admin = await asyncpg.connect(database)
             try:
-                for change, text in (("version = 99", "no migration found"), ("version = 1, dirty = true", "dirty")):
-                    await admin.execute(f"UPDATE schema_migrations SET {change}")
+                for version, dirty, text in ((99, False, "no migration found"), (1, True, "dirty")):
+                    await admin.execute("UPDATE schema_migrations SET version = $1, dirty = $2", version, dirty)
                     replica = Replica(settings_for(database))
                     with pytest.raises(StartError, match=text):
                         await replica.start()
@@ -134,3 +134,11 @@ def test_a_stop_waits_for_the_build_unless_interrupted(database: str, *, interru
             assert len(await other.get("/replicas")) == 1
 
     asyncio.run(check())
+
+
+def test_no_database_for_too_long_is_exit_1(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "START_SECONDS", 0.0)
+    url = "postgres://nobody:secret@127.0.0.1:1/none?sslmode=disable"
+    assert asyncio.run(serve(settings_for(url))) == 1
+    assert "cannot use PostgreSQL" in caplog.messages[-1]
+    assert "secret" not in caplog.text

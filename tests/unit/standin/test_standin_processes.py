@@ -4,15 +4,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
-from lab import Client, Process, processes, set_up, until
+from standin_lab import Client, Process, processes, set_up, until
 
 
 async def _members(client: Client) -> list[str]:
     return sorted(row["hostname"] for row in await client.get("/replicas"))
 
 
-def test_three_start_at_once_then_one_is_killed_and_two_are_stopped(database: str, tmp_path: Path) -> None:
+def test_three_start_at_once_then_one_is_killed_and_two_are_stopped(empty_database: str, tmp_path: Path) -> None:
     async def check(replicas: list[Process]) -> None:
         async with httpx.AsyncClient(timeout=10, trust_env=False) as http:
             await asyncio.gather(*(replica.ready(http) for replica in replicas))
@@ -45,54 +46,62 @@ def test_three_start_at_once_then_one_is_killed_and_two_are_stopped(database: st
                 if replica is replicas[1]:
                     assert len(await _members(owner)) == 1
 
-    with processes(3, database, tmp_path) as started:
+    with processes(3, empty_database, tmp_path) as started:
         asyncio.run(check(started))
 
 
 def test_a_frozen_replica_comes_back_and_overwrites_nothing(database: str, tmp_path: Path) -> None:
-    """Its build is reaped by the other one meanwhile: 300 s without update, looked for each 60 s, at scale 0.005."""
+    """Its build is aged by hand, so that the other replica's reaper ends it while it sleeps."""
 
     async def check(replicas: list[Process]) -> None:
+        healthy, victim = replicas
         async with httpx.AsyncClient(timeout=10, trust_env=False) as http:
             await asyncio.gather(*(replica.ready(http) for replica in replicas))
-            owner, template = await set_up(Client(http, replicas[0].base))
-            body = {"template_id": template}
+            owner, template = await set_up(Client(http, healthy.base))
 
-            async def victim_build() -> Any:
-                """Freeze whoever builds; the build may end first, so try with new workspaces."""
-                made = await owner.post("/users/me/workspaces", body | {"name": f"w{time.monotonic_ns()}"})
-                for replica in replicas[1:]:
-                    replica.popen.send_signal(signal.SIGSTOP)
-                job = (await owner.get(f"/workspaces/{made['id']}"))["latest_build"]["job"]
-                if job["status"] == "running" and job["worker_name"] == f"coder-{replicas[1].port}-builtin":
-                    return made["id"]
-                for replica in replicas[1:]:
-                    replica.popen.send_signal(signal.SIGCONT)
-                await asyncio.sleep(0.02)
+            async def latest(workspace: str) -> Any:
+                return (await owner.get(f"/workspaces/{workspace}"))["latest_build"]
+
+            async def frozen_build() -> Any:
+                """Freeze while a build runs; when the other replica has it, thaw and try a new workspace."""
+                body = {"template_id": template, "name": f"w{time.monotonic_ns()}"}
+                workspace = (await owner.post("/users/me/workspaces", body))["id"]
+
+                async def started() -> Any:
+                    return (await latest(workspace))["job"].get("worker_name")
+
+                if await until(started) == f"coder-{victim.port}-builtin":
+                    victim.popen.send_signal(signal.SIGSTOP)
+                    if (await latest(workspace))["job"]["status"] == "running":
+                        return workspace
+                    victim.popen.send_signal(signal.SIGCONT)
                 return None
 
-            workspace = await until(victim_build, seconds=10)
+            workspace = await until(frozen_build)
+            admin = await asyncpg.connect(database)
+            await admin.execute("UPDATE provisioner_jobs SET updated_at = 'yesterday' WHERE job_status = 'running'")
+            await admin.close()
 
-            async def failed() -> Any:
-                build = (await owner.get(f"/workspaces/{workspace}"))["latest_build"]
-                return build if build["status"] == "failed" else None
+            async def failed() -> bool:
+                return bool((await latest(workspace))["status"] == "failed")
 
-            build = await until(failed)
-            assert "hung for 5 minutes" in build["job"]["error"]
-            replicas[1].popen.send_signal(signal.SIGCONT)
+            await until(failed)
+            job = (await latest(workspace))["job"]
+            assert "hung for 5 minutes" in job["error"]
+            victim.popen.send_signal(signal.SIGCONT)
 
             async def noticed() -> bool:
-                text = replicas[1].log.read_text()
+                text = victim.log.read_text()
                 return "is no longer ours" in text or "had already ended" in text
 
             await until(noticed)
-            assert (await owner.get(f"/workspaces/{workspace}"))["latest_build"]["job"] == build["job"]
+            assert (await latest(workspace))["job"] == job
 
             async def both() -> bool:
                 return len(await _members(owner)) == 2
 
             await until(both)
-            assert replicas[1].popen.poll() is None
+            assert victim.popen.poll() is None
 
     with processes(2, database, tmp_path, scale=0.02) as started:
         asyncio.run(check(started))

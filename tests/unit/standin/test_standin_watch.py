@@ -3,8 +3,8 @@ import time
 
 import aiohttp
 import pytest
-from lab import frames, site
 from standin import sockets
+from standin_lab import frames, site
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 _FIVE = aiohttp.ClientWSTimeout(ws_close=5)

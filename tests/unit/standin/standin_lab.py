@@ -1,6 +1,7 @@
 """Tools of these tests: replicas in this process or in their own, a signed-in client, a relay that can fail."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -12,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from conftest import ROOT, free_port
 from standin.config import Settings
 from standin.server import Replica
+from standin_postgres import ROOT, free_port
 from websockets.asyncio.client import ClientConnection, connect
 
-PASSWORD = "SomeSecurePassword!1"
+PASSWORD = "SomeSecurePassword!1"  # noqa: S105
 FAST = 0.05
 
 
@@ -186,8 +187,7 @@ def processes(count: int, url: str, folder: Path, **options: Any) -> Iterator[li
     """Start replicas at once; none survives the block."""
     started: list[Process] = []
     try:
-        for _ in range(count):
-            started.append(Process(url, folder, **options))
+        started.extend(Process(url, folder, **options) for _ in range(count))
         yield started
     finally:
         for process in started:
@@ -246,6 +246,4 @@ class Relay:
 
 async def frames(socket: ClientConnection, count: int) -> list[Any]:
     """Read frames, each within five seconds."""
-    import json
-
     return [json.loads(await asyncio.wait_for(socket.recv(), 5)) for _ in range(count)]

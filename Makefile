@@ -1,0 +1,49 @@
+# coder-chaos. `make demo` and `make test` do all set-up themselves; nothing is installed outside this folder and the
+# user's cache.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOAK_RUNS ?= 10
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test soak bench lint fmt clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+$(VENV)/.ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "coder-chaos needs Python 3.11 or newer; say which: make PYTHON=python3.12 ..." >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
+		|| { rm -rf $(VENV); echo "python's venv module is missing (on Debian: python3-venv); install it and run again" >&2; exit 5; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.ready ## Break a throw-away deployment once, under load, and print the verdict
+	$(BIN)/coder-chaos demo
+
+test: $(VENV)/.ready-dev ## Run all tests (unit, contract, golden, end to end)
+	$(BIN)/python -m pytest -m 'not soak'
+
+soak: $(VENV)/.ready-dev ## Long repetitions: every scenario SOAK_RUNS times at time scale 1.0, bugs and twins one by one
+	$(BIN)/python -m bench.soak --runs $(SOAK_RUNS)
+	$(BIN)/python -m pytest -m soak
+
+bench: $(VENV)/.ready-dev ## Measure what speed matters; prints figures, fails on none
+	$(BIN)/python -m bench
+
+lint: $(VENV)/.ready-dev ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+fmt: $(VENV)/.ready-dev ## Format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## Remove the environment and caches of this folder (never run directories)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

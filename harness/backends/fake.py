@@ -1,0 +1,130 @@
+"""fake: the whole stack in memory, in whatever time the event loop keeps, the same for the same run id.
+
+For the harness's own tests: with `harness.virtualtime.VirtualLoop` a whole run takes about a second. Its numbers say
+nothing about anything but the harness.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from harness import events as ev
+from harness.errors import StackError
+from harness.fake.api import VERSION, FakeApi
+from harness.fake.life import FakeProcess, run_steps
+from harness.fake.load import FILE, FakeLoad
+from harness.fake.meter import FakeMeter
+from harness.fake.site import Site
+from harness.truth import SQL
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from harness.safety.undo import Outcome, Step
+    from harness.stack import Address, Context, LoadRequest, MeterPlan, StackRequest
+
+NAME = "fake"
+
+
+class FakeStack:
+    """See `harness.stack.Stack`."""
+
+    name = NAME
+    version = VERSION
+
+    def __init__(self, site: Site, request: StackRequest) -> None:
+        self.site = site
+        self.time_scale = request.time_scale
+        self.targets: Sequence[FakeProcess] = list(site.processes.values())
+        self._timeout_s = request.start_timeout_s
+        self._armed: dict[str, list[Step]] = {}
+
+    def topology(self) -> list[dict[str, Any]]:
+        """Targets with their addresses."""
+        return [{"name": t.name, "role": t.role, "host": t.address.host, "port": t.address.port} for t in self.targets]
+
+    def address(self, name: str) -> Address:
+        """Address of a target. Nothing listens there."""
+        return self.site.processes[name].address
+
+    def api(self, name: str) -> FakeApi:
+        """API at a target."""
+        return FakeApi(self.site, name)
+
+    @asynccontextmanager
+    async def meter(self, plan: MeterPlan) -> AsyncIterator[FakeMeter]:
+        """Start the meter."""
+        meter = FakeMeter(self.site, plan)
+        meter.start()
+        try:
+            yield meter
+        finally:
+            meter.stop()
+
+    @asynccontextmanager
+    async def load(self, request: LoadRequest) -> AsyncIterator[list[str]]:
+        """Start the load."""
+        load = FakeLoad(self.site, request)
+        load.start()
+        try:
+            yield [FILE]
+        finally:
+            load.stop()
+
+    async def arm(self, fault: str, revert_by_ns: int, steps: Sequence[Step]) -> None:
+        """Keep the undo, and run it when its time is up."""
+        self._armed[fault] = list(steps)
+        self.site.loop.call_at(revert_by_ns / 1e9, lambda: run_steps(self._armed.pop(fault, []), self.site.processes))
+
+    async def undo(self, fault: str) -> list[Outcome]:
+        """Run the armed undo and disarm it; nothing armed is nothing to do."""
+        return run_steps(self._armed.pop(fault, []), self.site.processes)
+
+    async def sql(self, query: str, *args: Any) -> list[tuple[Any, ...]] | None:
+        """Answer the one query of the truth check."""
+        if query != SQL:
+            raise StackError(f"the fake's database knows one query, harness.truth.SQL, not {query[:60]!r}")
+        return self.site.store.builds(args[0])
+
+    async def ready(self, name: str) -> None:
+        """Wait until a target can be used as before."""
+        process, replica = self.site.processes[name], self.site.replicas.get(name)
+        with anyio.move_on_after(self._timeout_s):
+            while process.now != "running" or (replica is not None and not replica.now.pool):
+                await anyio.sleep(0.02)
+            return
+        raise StackError(f"{name}: not ready within {self._timeout_s:g} s; it is {process.now}")
+
+
+@asynccontextmanager
+async def open(request: StackRequest, context: Context) -> AsyncIterator[FakeStack]:  # noqa: A001 - the backends' verb
+    """Open a stack in memory."""
+    site = Site(request, context.directory, context.run)
+    stack = FakeStack(site, request)
+    for process in stack.targets:
+        context.emit(ev.ResourceCreated(what="model", name=process.name, ref=str(process.process)))
+        process.happened.append(_reporter(process, context))
+    for name in site.replicas:
+        await stack.ready(name)
+    await anyio.sleep(2.5)  # one round of the balancer's health checks, so that every replica is in
+    try:
+        yield stack
+    finally:
+        for process in stack.targets:
+            process.happened.clear()
+            process.life.die()
+        (context.directory / "teardown.json").write_text(json.dumps({"left": []}) + "\n")
+
+
+def _reporter(process: FakeProcess, context: Context) -> Callable[[str], None]:
+    def happened(what: str) -> None:
+        if what == "died":
+            context.emit(ev.ProcessExited(name=process.name, pid=process.process.pid, code=-9))
+        elif what == "started":
+            context.emit(ev.ResourceCreated(what="model", name=process.name, ref=str(process.process)))
+
+    return happened

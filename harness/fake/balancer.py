@@ -1,0 +1,54 @@
+"""A modelled balancer: round robin over the replicas it believes in, active health checks as in `timings.TUNED`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.timings import TUNED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from harness.fake.life import FakeProcess
+    from harness.fake.replica import Replica
+
+
+class Balancer:
+    """Takes a replica out after `failures` failed checks in a row, and back after one good one. Never tries twice."""
+
+    def __init__(self, process: FakeProcess, replicas: Sequence[Replica]) -> None:
+        self.process = process
+        self._replicas = replicas
+        self._failed = dict.fromkeys((r.process.name for r in replicas), 0)
+        self._turn = 0
+        process.happened.append(self._happened)
+        self._check()
+
+    def pick(self) -> Replica | None:
+        """Next replica in turn, None when all are out."""
+        up = [r for r in self._replicas if self._failed[r.process.name] < TUNED.failures]
+        self._turn += 1
+        return up[self._turn % len(up)] if up else None
+
+    def _happened(self, what: str) -> None:
+        if what == "started":
+            self._failed = dict.fromkeys(self._failed, 0)
+            self._check()
+
+    def _check(self) -> None:
+        life = self.process.life
+        for replica in self._replicas:
+            if not replica.healthy:
+                self._failed[replica.process.name] += 1
+            elif replica.process.life.frozen:
+                life.after(TUNED.timeout_s, self._verdict_on(replica))
+            else:
+                self._failed[replica.process.name] = 0
+        life.after(TUNED.interval_s, self._check)
+
+    def _verdict_on(self, replica: Replica) -> Callable[[], None]:
+        def decide() -> None:
+            answered = replica.healthy and not replica.process.life.frozen
+            self._failed[replica.process.name] = 0 if answered else self._failed[replica.process.name] + 1
+
+        return decide

@@ -1,0 +1,58 @@
+"""What the seeded bugs and their twins change, by the stand-in's own names. Times in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+KEY = "STANDIN_BUGS"
+NAMES = (
+    "ack-before-commit",
+    "slow-commit",
+    "watch-no-snapshot",
+    "watch-slow-snapshot",
+    "ready-before-pool",
+    "slow-ready",
+    "heartbeat-10x",
+    "heartbeat-1.3x",
+    "holds-lock-in-request",
+    "lock-with-timeout",
+)
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """How the modelled server behaves."""
+
+    commit_after_answer_s: float = 0.0
+    commit_before_answer_s: float = 0.0
+    snapshot_s: float | None = 0.0
+    """None: no snapshot ever."""
+    listen_before_pool: bool = False
+    pool_s: float = 0.0
+    heartbeat_factor: float = 1.0
+    lock_hold_s: float = 0.0
+    lock_limit_s: float | None = None
+
+
+def behaviour(server_env: Mapping[str, str]) -> Behaviour:
+    """Read the comma list of bugs; raise UsageError for a name nobody knows."""
+    names = {name.strip() for name in server_env.get(KEY, "").split(",")} - {""}
+    unknown = sorted(names - set(NAMES))
+    if unknown:
+        raise UsageError(f"{KEY}: unknown {', '.join(unknown)}; known: {', '.join(NAMES)}")
+    return Behaviour(
+        commit_after_answer_s=2.5 if "ack-before-commit" in names else 0.0,
+        commit_before_answer_s=0.3 if "slow-commit" in names else 0.0,
+        snapshot_s=None if "watch-no-snapshot" in names else 0.8 if "watch-slow-snapshot" in names else 0.0,
+        listen_before_pool="ready-before-pool" in names,
+        pool_s=4.0 if "ready-before-pool" in names else 2.0 if "slow-ready" in names else 0.0,
+        heartbeat_factor=10.0 if "heartbeat-10x" in names else 1.3 if "heartbeat-1.3x" in names else 1.0,
+        lock_hold_s=0.1 if names & {"holds-lock-in-request", "lock-with-timeout"} else 0.0,
+        lock_limit_s=0.4 if "lock-with-timeout" in names else None,
+    )

@@ -1,0 +1,179 @@
+"""A process that is only modelled: it runs, freezes, thaws, dies and starts again, and its own time stops with it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from harness.safety import undo
+from harness.safety.proc import ProcessRef
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from harness.stack import Address
+    from harness.targets import State
+
+_FIRST_PID = 100_000_000
+"""Above every pid a kernel gives out, so that a step that leaves the fake by mistake meets no process."""
+_FATAL = frozenset({"KILL", "TERM", "INT", "QUIT", "ABRT", "HUP"})
+
+
+class Died(Exception):  # noqa: N818 - what a caller inside the model is told; never leaves it
+    """The process died while one of its own tasks waited."""
+
+
+class Life:
+    """One life of a process. Timers set with `after` wait while it is frozen and are forgotten when it dies."""
+
+    def __init__(self) -> None:
+        self.alive = True
+        self.frozen = False
+        self.ends: list[Callable[[], None]] = []
+        """Called, in order, when it dies."""
+        self._loop = asyncio.get_running_loop()
+        self._thaws: list[Callable[[], None]] = []
+
+    def after(self, delay_s: float, act: Callable[[], None]) -> None:
+        """Call `act` after `delay_s`, or as soon as the process is thawed again."""
+        self._loop.call_later(delay_s, self._due, act)
+
+    def when_awake(self, act: Callable[[], None]) -> None:
+        """Call `act` now, or as soon as the process is thawed again."""
+        self._due(act)
+
+    async def sleep(self, delay_s: float) -> None:
+        """Wait in the process's own time; raise Died when it ends first."""
+        future: asyncio.Future[None] = self._loop.create_future()
+
+        def finish() -> None:
+            if not future.done():
+                future.set_result(None)
+
+        def fail() -> None:
+            if not future.done():
+                future.set_exception(Died)
+
+        if not self.alive:
+            raise Died
+        self.ends.append(fail)
+        self.after(delay_s, finish)
+        try:
+            await future
+        finally:
+            if fail in self.ends:
+                self.ends.remove(fail)
+
+    def thaw(self) -> None:
+        """Go on, with everything that became due meanwhile."""
+        self.frozen = False
+        waiting, self._thaws = self._thaws, []
+        for act in waiting:
+            self._due(act)
+
+    def die(self) -> None:
+        """End."""
+        self.alive = False
+        ends, self.ends = self.ends, []
+        for act in ends:
+            act()
+
+    def _due(self, act: Callable[[], None]) -> None:
+        if not self.alive:
+            return
+        if self.frozen:
+            self._thaws.append(act)
+        else:
+            act()
+
+
+@dataclass
+class FakeProcess:
+    """A target of the fake stack: Signalable, Killable and Freezable."""
+
+    name: str
+    role: str
+    address: Address
+    number: int
+    lives: int = 0
+    life: Life = field(default_factory=Life)
+    happened: list[Callable[[str], None]] = field(default_factory=list)
+    """Told "frozen", "thawed", "died" and "started", after the fact."""
+
+    @property
+    def process(self) -> ProcessRef:
+        """The process now behind the name."""
+        return ProcessRef(_FIRST_PID + 1000 * self.number + self.lives, self.lives + 1)
+
+    @property
+    def now(self) -> State:
+        """State, without waiting."""
+        if not self.life.alive:
+            return "gone"
+        return "frozen" if self.life.frozen else "running"
+
+    async def signal(self, name: str) -> None:
+        """Act on a signal by name."""
+        self.take(name)
+
+    async def state(self) -> State:
+        """State of the process."""
+        return self.now
+
+    def undo_start(self) -> undo.Step:
+        """Start it again."""
+        return undo.start(self.name)
+
+    def undo_signal(self, name: str) -> undo.Step:
+        """Send a signal to this very life of it."""
+        return undo.signal(self.process, name)
+
+    def take(self, name: str) -> bool:
+        """Do what the signal does; False when there is no process to take it."""
+        if not self.life.alive:
+            return False
+        if name in _FATAL and not (self.life.frozen and name != "KILL"):
+            self.life.die()
+            self._tell("died")
+        elif name == "STOP" and not self.life.frozen:
+            self.life.frozen = True
+            self._tell("frozen")
+        elif name == "CONT" and self.life.frozen:
+            self.life.thaw()
+            self._tell("thawed")
+        return True
+
+    def start(self) -> str:
+        """Start it unless it lives; say what was done."""
+        if self.life.alive:
+            return f"{self.name} runs already as {self.process}"
+        self.lives += 1
+        self.life = Life()
+        self._tell("started")
+        return f"started {self.name} as {self.process}"
+
+    def _tell(self, what: str) -> None:
+        for listener in self.happened:
+            listener(what)
+
+
+def run_steps(steps: list[undo.Step], processes: dict[str, FakeProcess]) -> list[undo.Outcome]:
+    """Run undo steps on modelled processes: the same steps and rules as `harness.safety.undo`; never raises."""
+    return [_run_one(step, processes) for step in steps]
+
+
+def _run_one(step: undo.Step, processes: dict[str, FakeProcess]) -> undo.Outcome:
+    if step.do == "start":
+        process = processes.get(str(step.args.get("name")))
+        if process is None:
+            return undo.Outcome(step, ok=False, said=f"nothing is named {step.args.get('name')!r}")
+        return undo.Outcome(step, ok=True, said=process.start())
+    if step.do == "signal":
+        wanted, name = str(step.args.get("process")), str(step.args.get("signal"))
+        found = next((p for p in processes.values() if str(p.process) == wanted and p.life.alive), None)
+        if found is None:
+            return undo.Outcome(step, ok=True, said=f"{wanted} is gone already")
+        found.take(name)
+        return undo.Outcome(step, ok=True, said=f"sent SIG{name} to {wanted}")
+    return undo.Outcome(step, ok=False, said=f"unknown undo step {step.do!r}; known here are signal, start")

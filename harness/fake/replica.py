@@ -1,0 +1,117 @@
+"""A modelled `coder server`: start-up, listener, pool, heartbeats, and a provisioner daemon that works off jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from harness.fake.store import Member
+
+if TYPE_CHECKING:
+    from harness.fake.life import FakeProcess
+    from collections.abc import Callable
+
+    from harness.fake.bugs import Behaviour
+    from harness.fake.store import Job, Store
+
+_START_S = 1.0
+_BUILD_S = 0.6
+_BEAT_S = 5.0
+_BEATS_MISSED = 3
+_DAEMONS = 3
+
+
+@dataclass
+class Server:
+    """What one life of a replica knows: whether it listens, and whether its database pool is open."""
+
+    listening: bool = False
+    pool: bool = False
+    member: str = ""
+    jobs: int = 0
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Replica:
+    """The server inside a process, for as long as the stack lives. All of Coder's own times scale with `scale`."""
+
+    def __init__(
+        self, process: FakeProcess, store: Store, behaviour: Behaviour, *, scale: float, database: Callable[[], str]
+    ) -> None:
+        self.process = process
+        self.store = store
+        self.behaviour = behaviour
+        self.scale = scale
+        self.database = database
+        """State of the database as a replica sees it: running, frozen or gone."""
+        self.now = Server()
+        process.happened.append(self._happened)
+        store.posted.append(self._work)
+        self._boot()
+
+    @property
+    def gone_after_s(self) -> float:
+        """Age of a row at which its replica is no member any more."""
+        return _BEAT_S * _BEATS_MISSED * self.behaviour.heartbeat_factor * self.scale
+
+    def members(self) -> list[Member]:
+        """Everyone this replica takes for alive."""
+        now = asyncio.get_running_loop().time()
+        return [m for m in self.store.members.values() if not m.stopped and now - m.beat <= self.gone_after_s]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether `/healthz` would be answered, if the process gets to it."""
+        return self.process.life.alive and self.now.listening
+
+    def _happened(self, what: str) -> None:
+        if what == "started":
+            self._boot()
+        elif what == "thawed":
+            self._work()
+
+    def _boot(self) -> None:
+        life = self.process.life
+        self.now = server = Server()
+        pool_s = self.behaviour.pool_s
+        if self.behaviour.listen_before_pool:
+            life.after(0.05, lambda: self._listen(server))
+        life.after(_START_S * self.scale + pool_s, lambda: self._join(server))
+
+    def _listen(self, server: Server) -> None:
+        server.listening = True
+
+    def _join(self, server: Server) -> None:
+        if self.database() != "running":  # a server that cannot reach its database at the start keeps trying
+            self.process.life.after(0.5, lambda: self._join(server))
+            return
+        server.listening = server.pool = True
+        server.member = self.store.new_id()
+        self.store.members[server.member] = Member(server.member, self.process.name, asyncio.get_running_loop().time())
+        server.started.set()
+        self._beat_later(server)
+        self._work()
+
+    def _beat_later(self, server: Server) -> None:
+        def beat() -> None:
+            if self.database() == "running":
+                self.store.members[server.member].beat = asyncio.get_running_loop().time()
+            self._beat_later(server)
+
+        self.process.life.after(_BEAT_S * self.behaviour.heartbeat_factor * self.scale, beat)
+
+    def _work(self) -> None:
+        """Take jobs while a daemon is free. A job of a replica that dies is left undone, as Coder's reaper finds it."""
+        life, server = self.process.life, self.now
+        while self.store.jobs and server.pool and life.alive and not life.frozen and server.jobs < _DAEMONS:
+            server.jobs += 1
+            self._do(self.store.jobs.pop(0), server)
+
+    def _do(self, job: Job, server: Server) -> None:
+        def done() -> None:
+            server.jobs -= 1
+            job.finish()
+            self._work()
+
+        self.process.life.after(_BUILD_S * self.scale, done)
