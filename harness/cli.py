@@ -29,6 +29,21 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except HarnessError as error:
             _fail(error)
+        except KeyboardInterrupt:
+            click.echo("coder-chaos: interrupted", err=True)
+            sys.exit(130)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:  # noqa: BLE001 - Python's own exit code, 1, would say that a promise was broken
+            _fail(HarnessError(f"internal error: {type(error).__name__}: {error} ({_place(error)})"))
+
+
+def _place(error: BaseException) -> str:
+    """Where it was raised, for a report of the bug."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "no traceback"
 
 
 def _fail(error: HarnessError) -> NoReturn:

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import sys
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -111,6 +112,8 @@ def _load(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise UsageError(f"{path}: not a Python file")
     module = importlib.util.module_from_spec(spec)
+    # A scenario may keep its own fault or objective in a file beside it.
+    sys.path.insert(0, str(path.resolve().parent))
     try:
         spec.loader.exec_module(module)
     except UsageError:
@@ -120,6 +123,8 @@ def _load(path: Path) -> ModuleType:
     except Exception as error:
         line = _line_in(path, error)
         raise UsageError(f"{path}{line}: does not import: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(str(path.resolve().parent))
     return module
 
 

@@ -293,6 +293,8 @@ class EventLog:
         """Create the file; it must not exist yet. `clock_ns` stamps the events."""
         self._clock_ns = clock_ns
         self._seq = 0
+        self.refused: RunDirError | None = None
+        """Why the disk took no more: from then on nothing is written, and every `emit` raises this."""
         try:
             self._file = (directory / FILE).open("x", encoding="utf-8")
         except OSError as error:
@@ -300,6 +302,8 @@ class EventLog:
 
     def emit(self, event: Event) -> Event:
         """Stamp, write and flush `event`; raise RunDirError when the disk refuses."""
+        if self.refused is not None:
+            raise self.refused
         stamped = _stamp(event, self._seq, self._clock_ns())
         line = json.dumps(_to_json(stamped), separators=(",", ":"), sort_keys=False)
         try:
@@ -308,9 +312,10 @@ class EventLog:
             if event.kind.startswith(("fault.", "resource.")):
                 os.fsync(self._file.fileno())
         except OSError as error:
-            raise RunDirError(
+            self.refused = RunDirError(
                 f"cannot write to {self._file.name}: {error.strerror}; free space and run again"
-            ) from error
+            )
+            raise self.refused from error
         self._seq += 1
         return stamped
 

@@ -134,7 +134,8 @@ class Stable:
     seen: str = "nothing yet"
     _window: deque[tuple[int, int, int]] = field(default_factory=deque)
     _bad: int = 0
-    _last_bad: int = 0
+    _before: int = 0
+    """Due time of the last slot that left the window: the stretch cannot have begun at or before it."""
 
     def feed(self, slot: Slot) -> None:
         """Look at one slot."""
@@ -145,7 +146,8 @@ class Stable:
         self._bad += bad
         span = int(self.length * SECOND)
         while slot.intended - self._window[0][0] > span:
-            self._bad -= self._window.popleft()[2]
+            self._before, _, was_bad = self._window.popleft()
+            self._bad -= was_bad
         errors = self._bad / len(self._window)
         self.seen = f"{errors:.1%} errors in the last {self.length:g} s"
         if slot.intended - self.since < span or errors > STABLE_ERRORS:
@@ -157,7 +159,7 @@ class Stable:
             self.at = self._start()
 
     def _start(self) -> Interval:
-        before = self.since
+        before = self._before or self.since
         for due, done, bad in self._window:
             if not bad:
                 return Interval(before, done)

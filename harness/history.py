@@ -27,7 +27,7 @@ STUCK_S = 10.0
 """A build that is not over by then lost its provisioner; the writer takes a new object (the reaper needs minutes)."""
 _SETTLE_S = 20.0
 _POLL_S = 0.4
-_THINK_S = 1.5
+_THINK_S = 2.5
 """Pause between the end of one build and the next write, so that the rate does not follow the server's speed."""
 
 

@@ -143,7 +143,7 @@ class LiveRun:
             [Latch(self.fresh[name], _GOOD, shows.need, before) for name in controls if name in self.fresh],
         )
         seen = await self.observer.wait(proof, self.settings.prove) if proof.targets else False
-        effective = [await fault.effective(target) for target in targets]
+        effective = await self._effective(fault, targets, before + int(self.settings.prove * SECOND))
         states = ", ".join(
             f"{t.name} {'as wanted' if ok else 'not as wanted'}" for t, ok in zip(targets, effective, strict=True)
         )
@@ -154,6 +154,14 @@ class LiveRun:
         why = f"{proof.seen or 'no probe lane watches it'}; its own state: {states}"
         self.emit(ev.FaultUnproven(fault=key, seen=why))
         raise RunOver(f"not proven: {why}")
+
+    async def _effective(self, fault: Fault, targets: Sequence[Target], deadline_ns: int) -> list[bool]:
+        """Ask the targets' own state until it is as wanted; an orderly end takes longer than the path shows."""
+        while True:
+            states = [await fault.effective(target) for target in targets]
+            if all(states) or self.now_ns() >= deadline_ns:
+                return states
+            await self.observer.tick()
 
     async def _undo(self, key: str) -> None:
         before = self.now_ns()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+import sys
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -66,13 +67,15 @@ class Stop:
     by: str = ""
     why: str = ""
     signal: int = 0
+    late: bool = False
+    """The run has ended by itself: all that is left is to judge it and take it down, which nothing may cut short."""
 
 
 async def execute(request: Request, stop: Stop) -> tuple[Verdict, str]:
     """Run, seal, judge and save; return verdict and report.
 
     A cancellation with `stop` set undoes, judges and reports like any other end. Raises UsageError and NotReady before
-    anything was injected, RunDirError when even the verdict cannot be written.
+    anything was injected.
     """
     loop = asyncio.get_running_loop()
 
@@ -95,19 +98,21 @@ async def execute(request: Request, stop: Stop) -> tuple[Verdict, str]:
                 task = asyncio.current_task()
                 while task is not None and task.uncancel() > 0:
                     pass
-                _try(lambda: log.emit(ev.Aborted(by=stop.by, why=stop.why)))
+                _try(log, lambda: log.emit(ev.Aborted(by=stop.by, why=stop.why)))
             except RunOver as error:
                 request.say(f"ended early: {error}")
             except (UsageError, KeeperLost, HarnessError) as error:
                 if not run.injected and error.exit_code in (2, 5):
                     raise
                 request.say(f"the harness failed: {error}")
-                _try(lambda e=error: log.emit(ev.Broken(error=type(e).__name__, why=str(e))))  # type: ignore[misc]
+                broken = ev.Broken(error=type(error).__name__, why=str(error))
+                _try(log, lambda: log.emit(broken))
             # Evidence is complete before anything is torn down; a teardown error is a field of its own.
-            _try(lambda: log.emit(ev.Sealed(wall_ns=time.time_ns())))
-            _try(lambda: write_manifest(request.directory))
+            stop.late = run.sealed = True
+            _try(log, lambda: log.emit(ev.Sealed(wall_ns=time.time_ns())))
+            _try(log, lambda: write_manifest(request.directory))
             verdict, report = conclude(request.directory)
-            save(request.directory, verdict, report)
+            _try(log, lambda: save(request.directory, verdict, report))
     return verdict, report
 
 
@@ -119,8 +124,12 @@ class _Run:
     ) -> None:
         self.request, self.env, self.plan, self.log, self.now_ns = request, env, plan, log, now_ns
         self.injected = False
+        self.sealed = False
 
     def emit(self, event: ev.Event) -> ev.Event:
+        """Write an event; one that comes after the seal, of a process that the teardown ends, is too late to count."""
+        if self.sealed:
+            return event
         self.injected |= isinstance(event, ev.FaultPrepared)
         return self.log.emit(event)
 
@@ -355,11 +364,11 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return ranked[0]
 
 
-def _try(deed: Callable[[], object]) -> None:
-    """Do what a full disk may refuse; the run still has to be undone, judged and reported."""
+def _try(log: ev.EventLog, deed: Callable[[], object]) -> None:
+    """Do what a full disk may refuse, and say so once; the run still has to be undone, judged and reported."""
+    said = log.refused is not None
     try:
         deed()
     except RunDirError as error:
-        import sys  # noqa: PLC0415
-
-        print(f"coder-chaos: {error}", file=sys.stderr)  # noqa: T201
+        if not said:
+            print(f"coder-chaos: {error}", file=sys.stderr)  # noqa: T201

@@ -92,6 +92,9 @@ def _on_signal(number: signal.Signals, task: asyncio.Task[object], stop: Stop, s
         say(f"{number.name} again: leaving now; the keeper undoes and takes everything down")
         os._exit(128 + number)  # the keeper sees our end of its pipe close
     stop.by, stop.why, stop.signal = "operator", f"{number.name} received", int(number)
+    if stop.late:
+        say(f"{number.name}: the run is over and being taken down; once more to leave at once")
+        return
     say(f"{number.name}: undoing, then the report; once more to leave at once")
     task.cancel()
 

@@ -100,7 +100,7 @@ class RunView:
     def phases(self) -> list[tuple[str, Interval]]:
         """Phases in order; the last one ends with the run."""
         starts = self.all(ev.Phase)
-        ends = [p.t_ns for p in starts[1:]] + [self.end_ns]
+        ends = [p.t_ns for p in starts[1:]] + [self.end_ns] * bool(starts)
         return [(p.name, Interval(p.t_ns, end)) for p, end in zip(starts, ends, strict=True)]
 
     def phase(self, name: str) -> Interval | None:

@@ -21,6 +21,8 @@ from anyio import to_thread
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from anyio import CapacityLimiter
+
 _START_S = 1000.0
 """Not 0, which stands for "never" in records."""
 _SELF_PIPE = 1
@@ -77,6 +79,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._jumper = _Jumper()
         self._calls: set[asyncio.Future[Any]] = set()
         self._children: WeakSet[asyncio.SubprocessTransport] = WeakSet()
+        self._limiter: CapacityLimiter | None = None
         super().__init__(self._jumper)
         self._jumper.busy = self._busy
 
@@ -84,7 +87,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Virtual seconds."""
         return self._jumper.now
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> asyncio.Future[Any]:
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
         """As asyncio's, and remembered until it is done."""
         future = super().run_in_executor(executor, func, *args)
         self._calls.add(future)
@@ -97,7 +100,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return child
 
     def _busy(self) -> bool:
-        if self._calls or any(child.get_returncode() is None for child in self._children):
+        if self._calls or (len(self._children) and any(child.get_returncode() is None for child in self._children)):
             return True
         # anyio has worker threads of its own; each holds a token of this loop's limiter while it works.
-        return to_thread.current_default_thread_limiter().borrowed_tokens > 0
+        if self._limiter is None:
+            self._limiter = to_thread.current_default_thread_limiter()
+        return self._limiter.borrowed_tokens > 0

@@ -94,7 +94,7 @@ class FakeStack:
         """Wait until a target can be used as before."""
         process, replica = self.site.processes[name], self.site.replicas.get(name)
         with anyio.move_on_after(self._timeout_s):
-            while process.now != "running" or (replica is not None and not replica.now.pool):
+            while process.now != "running" or (replica is not None and not replica.now.pool):  # noqa: ASYNC110 - a model
                 await anyio.sleep(0.02)
             return
         raise StackError(f"{name}: not ready within {self._timeout_s:g} s; it is {process.now}")

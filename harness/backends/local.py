@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from contextlib import AsyncExitStack, asynccontextmanager
+import time
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from harness import tools
 from harness.clients import postgres as sql
 from harness.clients.http import HttpApi, http_client
 from harness.discover import data_root
-from harness.errors import HarnessError
+from harness.errors import HarnessError, RunDirError
 from harness.load import LoadPlan
 from harness.local import postgres, services
 from harness.local.meter import start_meter
@@ -166,7 +167,8 @@ async def open(request: StackRequest, context: Context) -> AsyncIterator[LocalSt
             temp.mkdir(mode=0o711)
             context.emit(ev.ResourceCreated(what="folder", name="temp", ref=str(temp)))
             site = Site(context, keeper, registration, temp)
-            keeper.on_exit = lambda name, ref, code: context.emit(ev.ProcessExited(name=name, pid=ref.pid, code=code))
+            keeper.on_exit = lambda name, ref, code: _tell(context, ev.ProcessExited(name=name, pid=ref.pid, code=code))
+            keeper.on_revert = lambda fault, why, outcomes: _tell(context, _reverted(context, fault, why, outcomes))
             client = await stack.enter_async_context(http_client())
             opened = LocalStack(site, request, client)
             await opened.start()
@@ -174,6 +176,19 @@ async def open(request: StackRequest, context: Context) -> AsyncIterator[LocalSt
     finally:
         left += keeper.left if "keeper" in locals() else []
         _finish(context.directory, registration, sorted(set(left)))
+
+
+def _tell(context: Context, event: ev.Event) -> None:
+    """Write what the keeper reports; the run itself will meet a disk that is full."""
+    with suppress(RunDirError):
+        context.emit(event)
+
+
+def _reverted(context: Context, fault: str, why: str, outcomes: Sequence[Outcome]) -> ev.FaultUndone:
+    context.say(f"the keeper undid {fault} and ends the run: {why}")
+    now = time.monotonic_ns()  # it is known now; the keeper's own log has the moment
+    rows = [{"do": o.step.do, "ok": o.ok, "said": o.said} for o in outcomes]
+    return ev.FaultUndone(fault=fault, before_ns=now, after_ns=now, outcomes=rows, by="keeper")
 
 
 def _finish(directory: Path, registration: Registration, left: list[str]) -> None:

@@ -12,7 +12,7 @@ from harness.fake.store import Build, Job, Workspace
 from harness.stack import Answer, NoAnswer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from harness.fake.life import Life
     from harness.fake.replica import Replica
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 VERSION = "v0.0.0-standin-fake"
 _TIMEOUT_S = 10.0
-_UNAUTHENTICATED = Answer(401, {"message": "You are signed out or your session has expired. Please sign in again to continue."})
+_UNAUTHENTICATED = Answer(
+    401, {"message": "You are signed out or your session has expired. Please sign in again to continue."}
+)
 _NOT_FOUND = Answer(404, {"message": "Resource not found or you do not have access to this resource"})
 
 
@@ -93,7 +95,8 @@ class _Handler:
                 return _UNAUTHENTICATED
             if not public and self.site.behaviour.lock_hold_s and handle is not _Handler.build:
                 await self._hold()
-            return await handle(self, body, match)
+            answer: Answer = await handle(self, body, match)
+            return answer
         return Answer(404, {"message": "Route not found."})
 
     async def _hold(self) -> None:

@@ -53,7 +53,7 @@ class FakeLoad:
 
     def _wait(self, path: int, request: int, flight: Flight) -> None:
         """Look again when it should be over: meanwhile a fault may have changed that."""
-        now = self._site.now_ns()
+        now = self._site.now_ns() + 1000  # float seconds hold whole nanoseconds only nearly
         if self._over:
             return
         if not flight.settle(now):

@@ -44,7 +44,8 @@ class FakeMeter:
         self._ledger = self.files.enter_context((folder / SESSIONS).open("x"))
         self._checks = self.files.enter_context((folder / METER).open("x"))
         self._watchers = [Watcher(spec, site, self._session) for spec in plan.watchers]
-        site.store.committed.append(lambda workspace: [w.changed(workspace) for w in self._watchers])
+        for watcher in self._watchers:
+            site.store.committed.append(watcher.changed)
 
     def start(self) -> None:
         """Begin: lanes are shifted against each other, watchers dial one after the other."""

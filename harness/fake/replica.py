@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.fake.store import Member
 
 if TYPE_CHECKING:
-    from harness.fake.life import FakeProcess
     from collections.abc import Callable
 
     from harness.fake.bugs import Behaviour
+    from harness.fake.life import FakeProcess
     from harness.fake.store import Job, Store
 
 _START_S = 1.0
@@ -30,7 +30,6 @@ class Server:
     pool: bool = False
     member: str = ""
     jobs: int = 0
-    started: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Replica:
@@ -89,7 +88,6 @@ class Replica:
         server.listening = server.pool = True
         server.member = self.store.new_id()
         self.store.members[server.member] = Member(server.member, self.process.name, asyncio.get_running_loop().time())
-        server.started.set()
         self._beat_later(server)
         self._work()
 

@@ -48,11 +48,14 @@ class Site:
         roles = [*coders, ("postgres", "database"), ("toxiproxy", "proxy"), ("balancer", "balancer")]
         ports = iter(request.ports)
         self.processes = {
-            name: FakeProcess(name, role, Address(_HOST, next(ports)), number) for number, (name, role) in enumerate(roles, 1)
+            name: FakeProcess(name, role, Address(_HOST, next(ports)), number)
+            for number, (name, role) in enumerate(roles, 1)
         }
         self.database_path = [self.processes["toxiproxy"], self.processes["postgres"]]
         self.replicas = {
-            name: Replica(self.processes[name], self.store, self.behaviour, scale=self.scale, database=self.database_state)
+            name: Replica(
+                self.processes[name], self.store, self.behaviour, scale=self.scale, database=self.database_state
+            )
             for name, _ in coders
         }
         self.balancer = Balancer(self.processes["balancer"], list(self.replicas.values()))

@@ -1,0 +1,26 @@
+"""Stop: the replica that is asked to leave, and leaves in good order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from harness.faults.base import Shows, refuses
+from harness.safety.undo import Step
+from harness.targets import Killable
+
+
+@dataclass(frozen=True)
+class Stop:
+    """SIGTERM; undone by starting the replica again."""
+
+    needs: ClassVar[type] = Killable
+    shows: ClassVar[Shows] = refuses()
+
+    async def prepare(self, target: Killable) -> Sequence[Step]:
+        return [target.undo_start()]
+
+    async def inject(self, target: Killable) -> None:
+        await target.signal("TERM")
+
+    async def effective(self, target: Killable) -> bool:
+        return await target.state() == "gone"

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from fake_runs import BUGS, TWINS, Played, play
+
+from harness import discover
+from harness.evidence import conclude
+from harness.fake.bugs import NAMES
+from harness.ledger import HISTORY, SESSIONS
+from harness.objectives.base import from_json, to_json
+from harness.plan import dry_run, render_plan
+from harness.timeline import SLOTS
+from harness.timings import Env
+from harness.verdict import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Played_ = Callable[..., Played]
+
+SCENARIOS = sorted(discover.scenarios())
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_it_states_a_promise_and_can_break_it(name: str) -> None:
+    scenario = discover.scenario(name)
+    assert scenario.promise.endswith(".")
+    assert scenario.objectives
+    assert scenario.tags
+    assert scenario.source.stem.replace("_", "-") == name, "one file, one promise, one name"
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_its_objectives_survive_storage(name: str) -> None:
+    env = Env(scale=0.5, replicas=4)
+    for objective in discover.scenario(name).objectives:
+        spec = to_json(objective, env)
+        again = from_json(json.loads(json.dumps(spec)))
+        assert type(again) is type(objective)
+        assert to_json(again, env)["name"] == spec["name"]
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_its_plan_depends_on_the_seed_alone(name: str) -> None:
+    scenario, env = discover.scenario(name), Env()
+
+    def steps(seed: int) -> list[dict[str, object]]:
+        return asyncio.run(dry_run(scenario, seed=seed, env=env, hold_s=None))
+
+    assert steps(5) == steps(5)
+    assert render_plan(scenario, steps(5), 5, env) == render_plan(scenario, steps(5), 5, env)
+    assert len({json.dumps(steps(seed)) for seed in range(12)}) > 1, "the seed chooses nothing"
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_healthy_stack_keeps_it(name: str, played: Played_) -> None:
+    run = played(name)
+    assert run.verdict.status is Status.PASS, run.report
+    assert not run.verdict.dirty
+    assert all(gate.ok for gate in run.verdict.gates)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_fault_that_does_nothing_proves_nothing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nothing(_self: object, _target: object) -> None:
+        return
+
+    for fault in discover.faults().values():
+        monkeypatch.setattr(fault, "inject", nothing)
+    run = play(tmp_path / "run", name)
+    assert run.verdict.status is Status.INCONCLUSIVE
+    assert "not proven" in run.verdict.why
+
+
+@pytest.mark.parametrize(("bug", "scenario", "objective"), [(bug, *rest) for bug, rest in BUGS.items()])
+def test_a_seeded_bug_is_caught_by_its_own_objective(bug: str, scenario: str, objective: str, played: Played_) -> None:
+    run = played(scenario, bug)
+    assert run.verdict.status is Status.FAIL, run.report
+    assert run.verdict.first_failed is not None
+    assert run.verdict.first_failed.objective == objective, run.report
+
+
+@pytest.mark.parametrize(("twin", "scenario"), TWINS.items())
+def test_its_legal_twin_passes(twin: str, scenario: str, played: Played_) -> None:
+    run = played(scenario, twin)
+    assert run.verdict.status is Status.PASS, run.report
+
+
+def test_every_bug_and_twin_has_a_scenario() -> None:
+    assert {*BUGS, *TWINS} == set(NAMES)
+    assert {scenario for scenario, _ in BUGS.values()} | set(TWINS.values()) <= set(SCENARIOS)
+
+
+def test_the_same_run_twice_gives_the_same_evidence(tmp_path: Path) -> None:
+    short = {"time_scale": 0.05, "baseline": 2, "watchers": 6, "calm": 1}
+    first, second = (play(tmp_path / name, "replica-kill", **short) for name in ("a", "b"))
+    for file in (SLOTS, SESSIONS, HISTORY, "load-0.bin"):
+        assert (first.directory / file).read_bytes() == (second.directory / file).read_bytes(), file
+    assert first.report == second.report
+
+
+def test_a_run_of_a_minute_takes_a_second(tmp_path: Path) -> None:
+    began = time.process_time()
+    play(tmp_path / "run", "replica-kill")
+    assert time.process_time() - began < 4, "meant to take about one; four leaves room for a slow machine"
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_judging_and_drawing_change_nothing_and_agree(name: str, played: Played_) -> None:
+    run = played(name)
+    before = {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in run.directory.rglob("*")}
+    verdict, report = conclude(run.directory)
+    assert verdict.to_json() == run.verdict.to_json() == (run.directory / "verdict.json").read_text()
+    assert report == run.report == (run.directory / "report.txt").read_text()
+    assert before == {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in run.directory.rglob("*")}

@@ -1,0 +1,320 @@
+"""Runs of the real command that are cut short, and the difference they leave on this machine.
+
+Every case has a folder of its own: its state, its temporary files and its run directories are in there. The folder's
+name is in the environment of every process the run starts, so that ours are told from everybody else's. Its range of
+ports is its own, too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import platformdirs
+from click.testing import CliRunner
+
+from harness import tools
+from harness.cli import main
+from harness.local import postgres
+from harness.safety import proc, sysv
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+HERE = Path(__file__).resolve().parent
+KILL = str(HERE / "crash_scenario_kill.py")
+FREEZE = str(HERE / "crash_scenario_freeze.py")
+GONE_S = 10.0
+"""Nothing may be left this long after the harness is gone, seconds."""
+TINY = {
+    "replicas": "2",
+    "baseline": "1s",
+    "hold": "300ms",
+    "calm": "0s",
+    "recovery": "1s",
+    "watchers": "4",
+    "writers": "3",
+}
+_CASES = count()
+_PORTS_EACH = 40
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run and what is done to it. `act` is done from outside: it is given the harness's process, once, and blocks."""
+
+    name: str
+    acts: Sequence[Mapping[str, Any]] = ()
+    scenario: str = KILL
+    settings: Mapping[str, str] = field(default_factory=dict)
+    orders: Mapping[str, Any] = field(default_factory=dict)
+    env: Mapping[str, str | None] = field(default_factory=dict)
+    outside: Callable[[subprocess.Popen[bytes], Path], None] | None = None
+    runs_dir: Path | None = None
+    state_of: Path | None = None
+    """Folder of another case whose state folder is shared."""
+    ports: str | None = None
+    timeout_s: float = 150.0
+
+
+@dataclass
+class Result:
+    """What became of a case. `left` is empty when nothing is left; `gone_s` is how long that took, in seconds."""
+
+    case: Case
+    folder: Path
+    code: int
+    out: str
+    err: str
+    took_s: float
+    hung: bool
+    left: list[str]
+    gone_s: float
+    pids: list[int]
+    env: dict[str, str]
+
+    @property
+    def directory(self) -> Path:
+        """The run directory; there must be exactly one."""
+        found = [path for path in self.runs.iterdir() if path.is_dir() and not path.is_symlink()]
+        assert len(found) == 1, found
+        return found[0]
+
+    @property
+    def runs(self) -> Path:
+        return self.case.runs_dir or self.folder / "runs"
+
+    @property
+    def acted(self) -> list[dict[str, Any]]:
+        with suppress(FileNotFoundError):
+            return [json.loads(line) for line in (self.folder / "acted").read_text().splitlines()]
+        return []
+
+    @property
+    def kinds(self) -> list[str]:
+        lines = (self.directory / "events.jsonl").read_text().split("\n")[:-1]
+        return [json.loads(line)["kind"] for line in lines]
+
+    @property
+    def registrations(self) -> list[Path]:
+        return sorted((self.folder / "state" / "runs").glob("*"))
+
+    def command(self, *argv: str) -> tuple[int, str]:
+        """Run another command of ours on this case's folders; give its exit code and all it printed."""
+        done = CliRunner().invoke(main, argv, env=self.env)
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        return done.exit_code, done.output
+
+    def judged(self) -> tuple[int, dict[str, Any]]:
+        code, out = self.command("judge", str(self.directory))
+        return code, json.loads(out)
+
+    def told(self) -> str:
+        """The case for an assertion that failed."""
+        tail = "\n".join(self.err.splitlines()[-30:])
+        return f"{self.case.name}: exit {self.code}, {self.took_s:.1f} s, {self.folder}\n{tail}\nleft: {self.left}"
+
+
+def warm_cache() -> None:
+    """Build what all runs share, once, before they run side by side."""
+    cache = Path(platformdirs.user_cache_dir("coder-chaos"))
+    tools.toxiproxy(cache, lambda _: None)
+    postgres.template(cache)
+
+
+def play(case: Case, base: Path) -> Result:
+    """Run a case to its end and wait until nothing of it is left, or the time for that is over."""
+    number = next(_CASES)
+    folder = base / f"{number:02}-{case.name}"
+    (folder / "tmp").mkdir(parents=True)
+    low = 10000 + number * _PORTS_EACH % 9000
+    ports = range(low, low + _PORTS_EACH)
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("CHAOS_", "CODER_", "STANDIN_"))}
+    env |= {
+        "TMPDIR": str(folder / "tmp"),
+        "CHAOS_STATE_DIR": str((case.state_of or folder) / "state"),
+        "CHAOS_PORTS": case.ports or f"{ports.start}-{ports.stop - 1}",
+    }
+    env |= {key: value for key, value in case.env.items() if value is not None}
+    settings = TINY | dict(case.settings)
+    argv = [
+        *(sys.executable, str(HERE / "crash_driver.py")),
+        json.dumps({**case.orders, "acts": list(case.acts)}),
+        *("run", "-s", case.scenario, "--time-scale", "0.1", "--runs-dir", str(case.runs_dir or folder / "runs")),
+        *(part for key, value in settings.items() for part in ("--set", f"{key}={value}")),
+    ]
+    machine = Machine(folder, ports)
+    began = time.monotonic()
+    with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
+        popen = subprocess.Popen(
+            argv, env=env, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
+        )
+    hung = False
+    with machine.watching(popen.pid):
+        try:
+            if case.outside is not None:
+                case.outside(popen, folder)
+            popen.wait(timeout=max(1.0, case.timeout_s - (time.monotonic() - began)))
+        except subprocess.TimeoutExpired:
+            hung = True
+        finally:
+            if popen.poll() is None:
+                popen.kill()
+                popen.wait()
+        ended = time.monotonic()
+        left = machine.left()
+        while left and time.monotonic() < ended + GONE_S:
+            time.sleep(0.05)
+            left = machine.left()
+        gone_s = time.monotonic() - ended
+    machine.clear()
+    return Result(
+        case=case,
+        folder=folder,
+        code=popen.returncode,
+        out=(folder / "out").read_text(errors="replace"),
+        err=(folder / "err").read_text(errors="replace"),
+        took_s=ended - began,
+        hung=hung,
+        left=left,
+        gone_s=gone_s,
+        pids=sorted(process.pid for process in machine.seen),
+        env={key: value for key, value in env.items() if key.startswith("CHAOS_")} | {"TMPDIR": env["TMPDIR"]},
+    )
+
+
+class Machine:
+    """This machine before a run, and what of the run is on it: exactly ours, whatever else goes on."""
+
+    def __init__(self, folder: Path, ports: range) -> None:
+        self._mark = str(folder).encode()
+        self._tmp = folder / "tmp"
+        self._ports = ports
+        self._segments = set(sysv.segments())
+        self._users = _users()
+        self._shm = _dev_shm()
+        self._stop = threading.Event()
+        self.seen: set[proc.ProcessRef] = set()
+
+    def watching(self, pid: int) -> _Watching:
+        """Note every process below `pid`, and every one that bears our mark, until the context is left."""
+        return _Watching(self, pid)
+
+    def look(self, pid: int) -> None:
+        """Look once."""
+        self.seen.update(proc.descendants(pid))
+        self.seen.update(self.marked())
+
+    def marked(self) -> list[proc.ProcessRef]:
+        """Living processes with our folder in their environment, command line or working folder."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdecimal() or int(entry.name) == os.getpid():
+                continue
+            with suppress(OSError):
+                if self._bears_mark(entry):
+                    found.append(proc.ref(int(entry.name)))
+        return [process for process in found if proc.state(process) != "gone"]
+
+    def _bears_mark(self, entry: Path) -> bool:
+        for name in ("cmdline", "environ"):
+            with suppress(PermissionError):
+                if self._mark in (entry / name).read_bytes():
+                    return True
+        with suppress(PermissionError):
+            return str(entry.joinpath("cwd").readlink()).encode().startswith(self._mark)
+        return False
+
+    def left(self) -> list[str]:
+        """One line for each thing of the run that is still there."""
+        processes = {*(p for p in self.seen if proc.state(p) != "gone"), *self.marked()}
+        self.seen |= processes
+        ours = {process.pid for process in self.seen}
+        left = [f"process {process} {_command(process.pid)}" for process in sorted(processes, key=lambda p: p.pid)]
+        left += [
+            f"shared memory segment {segment.shmid} of {segment.creator}"
+            for segment in sysv.segments().values()
+            if segment.creator in ours and segment.shmid not in self._segments
+        ]
+        left += [f"/dev/shm/{name}" for name in sorted(_dev_shm() - self._shm) if not _mapped(name)]
+        left += [f"in the temporary folder: {path.name}" for path in self._tmp.iterdir()]
+        left += [] if _users() == self._users else ["users or groups were changed"]
+        left += [f"port {port} is still open" for port in sorted(_listening() & set(self._ports))]
+        return left
+
+    def clear(self) -> None:
+        """Kill what a failed case left; it must not disturb the next one."""
+        for process in {*(p for p in self.seen if proc.state(p) != "gone"), *self.marked()}:
+            with suppress(PermissionError):
+                proc.send(process, signal.SIGKILL)
+
+
+class _Watching:
+    def __init__(self, machine: Machine, pid: int) -> None:
+        self._machine, self._pid = machine, pid
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.2):
+            self._machine.look(self._pid)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+def _command(pid: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:100]
+    return ""
+
+
+def _users() -> bytes:
+    return Path("/etc/passwd").read_bytes() + Path("/etc/group").read_bytes()
+
+
+def _dev_shm() -> set[str]:
+    with suppress(FileNotFoundError):
+        return {path.name for path in Path("/dev/shm").iterdir()}  # noqa: S108
+    return set()
+
+
+def _mapped(name: str) -> bool:
+    """Whether a living process uses it: then it is not left over, and not ours, for ours are gone or listed."""
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        with suppress(OSError):
+            if f"/dev/shm/{name}" in maps.read_text():
+                return True
+    return False
+
+
+def _listening() -> set[int]:
+    ports = set()
+    for table in ("tcp", "tcp6"):
+        with suppress(FileNotFoundError):
+            rows = [line.split() for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]]
+            ports |= {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A"}
+    return ports
+
+
+def eventually(check: Callable[[], Any], what: str, within_s: float) -> Any:
+    """Wait until `check` gives something true, and return it."""
+    ends = time.monotonic() + within_s
+    while not (seen := check()):
+        assert time.monotonic() < ends, f"not within {within_s:g} s: {what}; last seen {seen!r}"
+        time.sleep(0.02)
+    return seen

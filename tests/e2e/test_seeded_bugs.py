@@ -1,0 +1,96 @@
+"""Each seeded bug of the stand-in turns its scenario FAIL with the right objective first; its near-miss twins pass.
+
+On the local stack, with the server's timers at a quarter of their length; the balancer's and the clients' stay real.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.e2e
+
+BUGS = {
+    "ack-before-commit": ("replica-kill", "writes-kept", ["--set", "writers=30"]),
+    "ready-before-pool": ("replica-kill", "none-before-ready", []),
+    "heartbeat-10x": ("replica-kill", "membership-drops", []),
+    "watch-no-snapshot": ("replica-kill", "sessions-back watch.eager", []),
+    "holds-lock-in-request": ("replica-freeze", "others-not-blocked", []),
+}
+TWINS = {
+    "slow-commit,watch-slow-snapshot,slow-ready,heartbeat-1.3x": "replica-kill",
+    "lock-with-timeout": "replica-freeze",
+}
+QUICK = ["--time-scale", "0.25", "--set", "baseline=3s", "--set", "calm=4s", "--set", "recovery=12s"]
+
+
+def play(scenario: str, bugs: str, tmp_path: Path, *extra: str) -> tuple[int, dict[str, object], str]:
+    """Run a scenario as a user would; return exit code, verdict and everything said."""
+    argv = [sys.executable, "-m", "harness.cli", "run", "-s", scenario, "--runs-dir", str(tmp_path / "runs"), *extra]
+    env = os.environ | {"STANDIN_BUGS": bugs, "CHAOS_STATE_DIR": str(tmp_path / "state")}
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=240, check=False)
+    said = done.stdout + done.stderr
+    runs = list((tmp_path / "runs").glob("2*/verdict.json"))
+    assert len(runs) == 1, said
+    return done.returncode, json.loads(runs[0].read_text()), said
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_bug_fails_with_the_right_objective_first(bug: str, tmp_path: Path) -> None:
+    scenario, objective, extra = BUGS[bug]
+    code, verdict, said = play(scenario, bug, tmp_path, *QUICK, *extra)
+    failed = [f["objective"] for f in verdict["findings"] if f["status"] == "FAIL"]  # type: ignore[attr-defined]
+    assert (code, failed[:1]) == (1, [objective]), said
+    assert str(verdict["why"]).startswith(objective), said
+
+
+@pytest.mark.parametrize("twins", TWINS)
+def test_twins_pass(twins: str, tmp_path: Path) -> None:
+    code, _, said = play(TWINS[twins], twins, tmp_path, *QUICK)
+    assert code == 0, said
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("twin", [name for names in TWINS for name in names.split(",")])
+def test_each_twin_alone_passes_at_full_time(twin: str, tmp_path: Path) -> None:
+    scenario = next(s for names, s in TWINS.items() if twin in names)
+    code, _, said = play(scenario, twin, tmp_path)
+    assert code == 0, said
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("bug", BUGS)
+def test_each_bug_fails_at_full_time(bug: str, tmp_path: Path) -> None:
+    scenario, objective, extra = BUGS[bug]
+    _, verdict, said = play(scenario, bug, tmp_path, *extra)
+    failed = [f["objective"] for f in verdict["findings"] if f["status"] == "FAIL"]  # type: ignore[attr-defined]
+    assert failed[:1] == [objective], said
+
+
+def test_a_disguised_version_changes_nothing_but_the_strip(tmp_path: Path) -> None:
+    """Nobody asks who answers: only the strip in the report does, and it looks at the version alone."""
+    env = {"STANDIN_VERSION": "v2.36.0+abcdef0"}
+    argv = [
+        sys.executable,
+        "-m",
+        "harness.cli",
+        "run",
+        "-s",
+        "replica-kill",
+        "--runs-dir",
+        str(tmp_path / "runs"),
+        *QUICK,
+    ]
+    full = os.environ | env | {"CHAOS_STATE_DIR": str(tmp_path / "state")}
+    done = subprocess.run(argv, env=full, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "v2.36.0+abcdef0" in done.stdout
+    assert "stand-in, not Coder" not in done.stdout

@@ -1,0 +1,165 @@
+"""Makes the saved runs again: `python tests/golden/make.py [NAME …]`.
+
+One folder per run: `evidence.tar.xz` (the run directory without what follows from it), `verdict.json`, `report.txt`.
+A change of the engine that changes a verdict shows up here as a diff to be read, not to be waved through.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent / "contract")]
+
+from fake_runs import play  # noqa: E402
+
+from harness import Run, Scenario, one, runner, scenario  # noqa: E402
+from harness.faults import Freeze, Kill  # noqa: E402
+from harness.objectives import (  # noqa: E402
+    BadSeconds,
+    Detected,
+    Latency,
+    LongestOutage,
+    MembershipDrops,
+    NoneBeforeReady,
+    OthersNotBlocked,
+    Recovery,
+    SessionsBack,
+    WritesKept,
+)
+from harness.timings import N, ejection, membership_earliest, redial, replica_gone, replica_heartbeat  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ARCHIVE = "evidence.tar.xz"
+SHORT = {"time_scale": 0.05, "baseline": 2, "watchers": 6, "calm": 3}
+DERIVED = ("verdict.json", "report.txt", "teardown.json")
+
+common = [WritesKept(), NoneBeforeReady(), BadSeconds(at_most=ejection / N + 0.5), LongestOutage(at_most=1.0)]
+
+
+@scenario(
+    objectives=[
+        *common,
+        MembershipDrops(earliest=membership_earliest, latest=replica_gone + replica_heartbeat + 0.5),
+        SessionsBack("watch.eager", within=ejection + redial),
+        Recovery("first", within=1.0),
+        Recovery("stable", within=ejection + 2.0),
+        Recovery("capacity", within=30.0),
+        Recovery("sessions", within=ejection + redial),
+        Latency(at_most=0.3),
+        Detected(within=1.0),
+    ]
+)
+async def golden_kill(run: Run) -> None:
+    """A kill, with objectives that a healthy stack keeps."""
+    await run.baseline()
+    async with run.fault(Kill(), at=one("coder")):
+        await run.hold(ejection)
+    await run.settle()
+
+
+@scenario(
+    objectives=[
+        BadSeconds(at_most=0.1),
+        LongestOutage(at_most=0.001),
+        Recovery("first", within=0.001),
+        Recovery("stable", within=0.5),
+        Recovery("capacity", within=1.0),
+        Recovery("sessions", within=0.01),
+        SessionsBack("watch.eager", within=0.01),
+        Latency(at_most=0.0001),
+        Detected(),
+    ]
+)
+async def golden_strict(run: Run) -> None:
+    """A kill, with objectives that nobody could keep."""
+    await golden_kill.body(run)
+
+
+@scenario(objectives=[OthersNotBlocked(at_most=2.0), *common[:3], Detected(within=0.01)])
+async def golden_freeze(run: Run) -> None:
+    """A freeze, with objectives that a healthy stack keeps (but for the time to detect it)."""
+    await run.baseline()
+    async with run.fault(Freeze(), at=one("coder")):
+        await run.hold(ejection + 1)
+    await run.settle()
+
+
+RUNS: dict[str, tuple[Scenario, str]] = {
+    "kill-pass": (golden_kill, ""),
+    "kill-strict": (golden_strict, ""),
+    "kill-ack-before-commit": (golden_kill, "ack-before-commit"),
+    "kill-ready-before-pool": (golden_kill, "ready-before-pool"),
+    "kill-heartbeat-10x": (golden_kill, "heartbeat-10x"),
+    "kill-watch-no-snapshot": (golden_kill, "watch-no-snapshot"),
+    "kill-that-does-nothing": (golden_kill, ""),
+    "freeze-pass": (golden_freeze, ""),
+    "freeze-holds-lock": (golden_freeze, "holds-lock-in-request"),
+}
+
+
+async def nothing(_self: object, _target: object) -> None:
+    """In place of an injector."""
+
+
+def make(name: str, folder: Path) -> None:
+    """Play one run and keep its evidence, without anything that names this machine or this moment."""
+    golden, bugs = RUNS[name]
+    patches: list[Any] = [
+        mock.patch.object(runner, "time", SimpleNamespace(time_ns=lambda: 0)),
+        mock.patch.object(runner, "_git", lambda: None),
+        mock.patch.object(runner.proc, "boot_id", lambda: "golden"),
+        mock.patch.object(runner.proc, "ref", lambda _pid: "1@1"),
+        mock.patch.object(runner, "version", lambda _name: "0"),
+    ]
+    if name == "kill-that-does-nothing":
+        patches.append(mock.patch.object(Kill, "inject", nothing))
+    for patch in patches:
+        patch.start()
+    try:
+        run = play(folder / "run", golden, bugs=bugs, **SHORT)
+    finally:
+        for patch in patches:
+            patch.stop()
+    out = HERE / name
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    for file in ("verdict.json", "report.txt"):
+        shutil.copyfile(run.directory / file, out / file)
+    (out / ARCHIVE).write_bytes(packed(run.directory, lambda file: file.name not in DERIVED))
+
+
+def packed(directory: Path, wanted: Callable[[Path], bool]) -> bytes:
+    """The folder as an archive that depends on nothing but its files' names and bytes."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:xz", preset=9) as tar:
+        for file in sorted(p for p in directory.iterdir() if wanted(p)):
+            info = tarfile.TarInfo(file.name)
+            info.size = file.stat().st_size
+            tar.addfile(info, io.BytesIO(file.read_bytes()))
+    return out.getvalue()
+
+
+def unpack(name: str, folder: Path) -> Path:
+    """Put the evidence of a saved run into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(HERE / name / ARCHIVE) as tar:
+        tar.extractall(folder, filter="data")
+    return folder
+
+
+if __name__ == "__main__":
+    for chosen in sys.argv[1:] or RUNS:
+        with tempfile.TemporaryDirectory() as temp:
+            make(chosen, Path(temp))
+        print(chosen, (HERE / chosen / ARCHIVE).stat().st_size, "bytes")  # noqa: T201
