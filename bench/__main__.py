@@ -104,11 +104,8 @@ def decision_to_proof(directory: Path) -> None:
 def judge_and_report(directory: Path, temp: Path) -> None:
     big = enlarge(directory, temp / "million", records=1_000_000)
     code = "import sys; from pathlib import Path; from harness.evidence import conclude; print(conclude(Path(sys.argv[1]))[0].status)"
-    values = []
-    for _ in range(ROUNDS):
-        values.append(
-            timed(lambda: subprocess.run([sys.executable, "-c", code, str(big)], check=True, capture_output=True))
-        )
+    command = [sys.executable, "-c", code, str(big)]
+    values = [timed(lambda: subprocess.run(command, check=True, capture_output=True)) for _ in range(ROUNDS)]
     show("judge and report of 1,000,000 records", values, "s", "<= 10 s")
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     show("  peak memory of the largest child", [peak], "MiB", "<= 500 MiB")

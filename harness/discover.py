@@ -131,7 +131,7 @@ def _load(path: Path) -> ModuleType:
 def _line_in(path: Path, error: BaseException) -> str:
     line, trace = "", error.__traceback__
     while trace is not None:
-        if Path(trace.tb_frame.f_code.co_filename) == path:
+        if Path(trace.tb_frame.f_code.co_filename) == path.absolute():
             line = f":{trace.tb_lineno}"
         trace = trace.tb_next
     return line

@@ -312,9 +312,7 @@ class EventLog:
             if event.kind.startswith(("fault.", "resource.")):
                 os.fsync(self._file.fileno())
         except OSError as error:
-            self.refused = RunDirError(
-                f"cannot write to {self._file.name}: {error.strerror}; free space and run again"
-            )
+            self.refused = RunDirError(f"cannot write to {self._file.name}: {error.strerror}; free space and run again")
             raise self.refused from error
         self._seq += 1
         return stamped

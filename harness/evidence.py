@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ NEED_BYTES = 64 * 1024 * 1024
 
 
 def make_run_dir(base: Path, scenario: str, run: str) -> Path:
-    """Create `<base>/<UTC>-<scenario>-<run>` and point `latest` at it. Raises NotReady or RunDirError."""
+    """Create `<base>/<UTC>-<scenario>-<run>`. Raises NotReady or RunDirError."""
     stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S")
     directory = base / f"{stamp}-{scenario}-{run}"
     try:
@@ -37,12 +38,19 @@ def make_run_dir(base: Path, scenario: str, run: str) -> Path:
             raise NotReady(
                 f"{base}: {free // 2**20} MiB free, a run needs {NEED_BYTES // 2**20}; free space or set CHAOS_RUNS_DIR"
             )
-        latest = base / "latest"
-        latest.unlink(missing_ok=True)
-        latest.symlink_to(directory.name)
     except OSError as error:
         raise RunDirError(f"cannot make a run directory in {base}: {error.strerror}") from error
     return directory.resolve()
+
+
+def point_latest(directory: Path) -> None:
+    """Let `latest` beside the run directory name it; a file system without links simply has none."""
+    latest = directory.parent / "latest"
+    try:
+        latest.unlink(missing_ok=True)
+        latest.symlink_to(directory.name)
+    except OSError:
+        return
 
 
 def write_manifest(directory: Path) -> None:
@@ -69,7 +77,10 @@ def conclude(directory: Path) -> tuple[Verdict, str]:
 def save(directory: Path, verdict: Verdict, report: str) -> None:
     """Write verdict and report beside the evidence. Raises RunDirError when the disk refuses."""
     try:
-        (directory / VERDICT).write_text(verdict.to_json())
         (directory / REPORT).write_text(report)
+        with (directory / VERDICT).open("w") as file:
+            file.write(verdict.to_json())
+            file.flush()
+            os.fsync(file.fileno())
     except OSError as error:
         raise RunDirError(f"cannot write the verdict into {directory}: {error.strerror}") from error

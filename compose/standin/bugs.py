@@ -13,8 +13,8 @@ BUGS: Mapping[str, str] = MappingProxyType(
         "slow-ready": "Twin of ready-before-pool: the pool opens 2 s (wall) late, the listener only after it.",
         "heartbeat-10x": "Replicas beat every 50 s and give a peer up after 150 s (server time).",
         "heartbeat-1.3x": "Twin of heartbeat-10x: 6.5 s and 19.5 s (server time).",
-        "holds-lock-in-request": "Every authenticated request holds a shared advisory lock for 50 ms (wall) or more "
-        "inside one transaction; build posts need it exclusively.",
+        "holds-lock-in-request": "Every authenticated request holds a shared advisory lock for 100 ms (wall) or more "
+        "inside one transaction; every third build post needs it exclusively.",
         "lock-with-timeout": "Twin of holds-lock-in-request: PostgreSQL ends such a session after 400 ms (wall) idle.",
     },
 )

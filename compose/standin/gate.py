@@ -1,6 +1,7 @@
 """What stands between the network and a handler: identity, limits, one deadline, error answers."""
 
 import asyncio
+import itertools
 from contextlib import AbstractAsyncContextManager, nullcontext
 
 from aiohttp import web
@@ -26,10 +27,11 @@ def guard(route: Route, services: Services) -> Handler:
     bugs = services.settings.bugs
     holds_lock = bool(bugs & LOCK_BUGS) and route.access is not Access.PUBLIC
     limited = "holds-lock-in-request" not in bugs
+    turns = itertools.cycle((True, False, False))  # were every build exclusive, a calm system would already queue
 
     def scope() -> AbstractAsyncContextManager[None]:
         if holds_lock:
-            return locked(services.db, exclusive=route.builds, limited=limited)
+            return locked(services.db, exclusive=route.builds and next(turns), limited=limited)
         return nullcontext()
 
     async def admit(request: web.Request) -> dict[str, str]:

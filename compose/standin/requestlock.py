@@ -10,13 +10,13 @@ from standin.db import Database
 BUGS = frozenset({"holds-lock-in-request", "lock-with-timeout"})
 
 _KEY = 0x6368616F73  # one advisory lock for the whole deployment
-_HOLD_SECONDS = 0.05  # wall
+_HOLD_SECONDS = 0.1  # wall
 _IDLE_LIMIT_MS = 400  # wall; PostgreSQL ends the session, and so frees the lock
 
 
 @asynccontextmanager
 async def locked(db: Database, *, exclusive: bool, limited: bool) -> AsyncIterator[None]:
-    """Run the body in one transaction that holds the deployment's lock, shared for at least 50 ms.
+    """Run the body in one transaction that holds the deployment's lock, shared for at least 100 ms.
 
     Every query of the body goes through the same connection, so a request never waits for a second one.
     """

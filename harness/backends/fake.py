@@ -81,8 +81,10 @@ class FakeStack:
         self.site.loop.call_at(revert_by_ns / 1e9, lambda: run_steps(self._armed.pop(fault, []), self.site.processes))
 
     async def undo(self, fault: str) -> list[Outcome]:
-        """Run the armed undo and disarm it; nothing armed is nothing to do."""
-        return run_steps(self._armed.pop(fault, []), self.site.processes)
+        """Run the armed undo and disarm it; raises StackError when nothing is armed."""
+        if fault not in self._armed:
+            raise StackError(f"fault {fault!r} is not armed; armed are {', '.join(sorted(self._armed)) or 'none'}")
+        return run_steps(self._armed.pop(fault), self.site.processes)
 
     async def sql(self, query: str, *args: Any) -> list[tuple[Any, ...]] | None:
         """Answer the one query of the truth check."""

@@ -33,7 +33,7 @@ from harness.safety.registry import Registration
 from harness.safety.spec import Spec
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     import httpx
 
@@ -42,6 +42,15 @@ if TYPE_CHECKING:
 
 NAME = "local"
 USERS_PER_PROCESS = 100
+
+
+def prepare(cache: Path, say: Callable[[str], None]) -> None:
+    """Find or build every program a stack needs; raises NotReady naming the one that is missing and the fix."""
+    tools.postgres_bin()
+    tools.caddy()
+    tools.locust()
+    tools.toxiproxy(cache, say)
+    postgres.as_server([])
 
 
 class LocalStack:
@@ -195,7 +204,8 @@ def _finish(directory: Path, registration: Registration, left: list[str]) -> Non
     try:
         (directory / "teardown.json").write_text(json.dumps({"left": left}) + "\n")
     except OSError as error:
-        print(f"teardown.json could not be written: {error.strerror}", file=sys.stderr)  # noqa: T201
+        if left:
+            print(f"teardown.json could not be written: {error.strerror}; left: {left}", file=sys.stderr)  # noqa: T201
     if not left:
         registration.close()
 

@@ -53,6 +53,6 @@ def behaviour(server_env: Mapping[str, str]) -> Behaviour:
         listen_before_pool="ready-before-pool" in names,
         pool_s=4.0 if "ready-before-pool" in names else 2.0 if "slow-ready" in names else 0.0,
         heartbeat_factor=10.0 if "heartbeat-10x" in names else 1.3 if "heartbeat-1.3x" in names else 1.0,
-        lock_hold_s=0.1 if names & {"holds-lock-in-request", "lock-with-timeout"} else 0.0,
+        lock_hold_s=0.1 if "holds-lock-in-request" in names else 0.05 if "lock-with-timeout" in names else 0.0,
         lock_limit_s=0.4 if "lock-with-timeout" in names else None,
     )

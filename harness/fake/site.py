@@ -97,8 +97,14 @@ class Site:
 
     async def exclusively(self, life: Life) -> Callable[[], None]:
         """Wait for the lock alone; return what gives it back. Raises Died when the replica dies first."""
-        turn = asyncio.Event()
-        ticket = self.lock.ask(turn.set, exclusive=True)
+        turn, limit = asyncio.Event(), self.behaviour.lock_limit_s
+
+        def granted() -> None:
+            turn.set()
+            if limit is not None:
+                self.loop.call_later(limit, lambda: self.lock.release(ticket))
+
+        ticket = self.lock.ask(granted, exclusive=True)
         life.ends.append(lambda: self.lock.release(ticket))
         try:
             while not turn.is_set():

@@ -31,6 +31,8 @@ class LongestOutage:
             return Finding(self.name, Status.INCONCLUSIVE, "no fault window or no lane through the balancer")
         found = [(outage.length, s.lane.kind) for s in run.front for outage in s.outages(window)]
         due = sum(len(s.range(window)) for s in run.front)
+        if not due:
+            return Finding(self.name, Status.INCONCLUSIVE, "no slot is recorded in the window", limit=f"<= {most} s")
         share = max(degraded(s, window) for s in run.front)
         lo, hi = (max(f[0].lo for f in found) / SECOND, max(f[0].hi for f in found) / SECOND) if found else (0.0, 0.0)
         said = f"longest within [{lo:.3f}, {hi:.3f}] s; degraded for {share:.1f} s" if found else "none"

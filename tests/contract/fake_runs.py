@@ -50,7 +50,13 @@ class Played:
 
 
 def play(
-    directory: Path, scenario: Scenario | str, *, bugs: str = "", seed: int = 1, open_: Open = fake.open, **settings: Any
+    directory: Path,
+    scenario: Scenario | str,
+    *,
+    bugs: str = "",
+    seed: int = 1,
+    open_: Open = fake.open,
+    **settings: Any,
 ) -> Played:
     """Run a scenario on the fake, from its plan to its report."""
     directory.mkdir(parents=True)

@@ -18,7 +18,20 @@ PURE = {
 }  # fmt: skip
 """Functions over a run directory."""
 
-IMPURE = {"asyncio", "anyio", "socket", "time", "datetime", "os.environ", "subprocess", "threading", "random", "secrets", "httpx", "urllib"}
+IMPURE = {
+    "asyncio",
+    "anyio",
+    "socket",
+    "time",
+    "datetime",
+    "os.environ",
+    "subprocess",
+    "threading",
+    "random",
+    "secrets",
+    "httpx",
+    "urllib",
+}
 
 FOREIGN = {
     "httpx": {"clients"},
@@ -131,7 +144,9 @@ def test_foreign_libraries_stay_behind_their_border(path: Path) -> None:
 @EACH
 def test_nobody_imports_load_tests_the_stand_in_or_the_command_line(path: Path) -> None:
     for line, name, _ in imports(path):
-        assert name.partition(".")[0] not in {"loadtests", "locust", "standin", "gevent", "tests"}, f"{path}:{line}: {name}"
+        assert name.partition(".")[0] not in {"loadtests", "locust", "standin", "gevent", "tests"}, (
+            f"{path}:{line}: {name}"
+        )
         assert project_part(name) != "cli", f"{path}:{line}: {name}"
 
 

@@ -2,9 +2,10 @@
 
 `python crash_driver.py ORDERS ARGUMENTS…`, where ORDERS is JSON:
 
-    acts     list of {kind, name, count, do, after_s}: after the `count`-th event of that kind (and name) do these deeds
+    acts     list of {kind, name, count, seq, do, after_s}: which event, and the deeds to do once it is written
     noop     name of a fault whose inject() does nothing
     patch    {"module:attribute": value}: replaces a value before the command starts
+    steady   good slots in a row that end the warm-up
     start_s  longest wait for a part of the stack to start
 
 Every act is noted in the file `acted` of the working folder before it is done: an act that never came is no test.
@@ -38,13 +39,15 @@ class Saboteur:
         self.acts = acts
         self.names: dict[str, proc.ProcessRef] = {}
         self.counts: dict[int, int] = {}
+        self.hurt: list[str] = []
         self.full = False
 
     def saw(self, event: events.Event) -> None:
         if isinstance(event, events.ResourceCreated) and event.what == "process":
             self.names[event.name] = proc.ProcessRef.parse(event.ref)
         for number, act in enumerate(self.acts):
-            if act["kind"] != event.kind or act.get("name") not in (None, getattr(event, "name", None)):
+            wanted = {"kind": event.kind, "name": getattr(event, "name", None), "seq": event.seq}
+            if any(act[key] != value for key, value in wanted.items() if key in act):
                 continue
             self.counts[number] = self.counts.get(number, 0) + 1
             if self.counts[number] == act.get("count", 1):
@@ -52,13 +55,15 @@ class Saboteur:
 
     def _start(self, act: dict[str, Any], event: events.Event) -> None:
         with Path("acted").open("a") as file:
-            file.write(json.dumps({"kind": event.kind, "seq": event.seq, "do": act["do"], "at": time.monotonic()}) + "\n")
+            file.write(
+                json.dumps({"kind": event.kind, "seq": event.seq, "do": act["do"], "at": time.monotonic()}) + "\n"
+            )
         if act.get("after_s"):
-            threading.Timer(act["after_s"], self._do, [act["do"], event]).start()
+            threading.Timer(act["after_s"], self._do, [act["do"]]).start()
         else:
-            self._do(act["do"], event)
+            self._do(act["do"])
 
-    def _do(self, deeds: list[str], event: events.Event) -> None:
+    def _do(self, deeds: list[str]) -> None:
         for deed in deeds:
             what, _, name = deed.partition(":")
             if what == "keeper":
@@ -75,8 +80,6 @@ class Saboteur:
                 self.full = True
             else:
                 os.kill(os.getpid(), _SIGNALS[what])
-
-    hurt: list[str] = []  # noqa: RUF012 - set by the instance when a fault is prepared
 
 
 def _keeper() -> int:
@@ -102,7 +105,7 @@ def sabotage(acts: list[dict[str, Any]]) -> None:
 
     def emit(self: events.EventLog, event: events.Event) -> events.Event:
         if saboteur.full:
-            raise events.RunDirError("cannot write to events.jsonl: No space left on device; free space and run again")
+            self._file = Path("/dev/full").open("w")  # noqa: SIM115 - the log closes it
         stamped = real(self, event)
         if isinstance(event, events.FaultPrepared):
             saboteur.hurt = list(event.targets)
@@ -137,7 +140,7 @@ if __name__ == "__main__":
     sabotage(orders.get("acts", []))
     if orders.get("noop"):
         do_nothing(orders["noop"])
-    patch(orders.get("patch", {}))
+    patch({"harness.runner:_STEADY_SLOTS": orders.get("steady", 60)} | orders.get("patch", {}))
     if orders.get("start_s"):
         impatient(orders["start_s"])
     sys.argv = ["coder-chaos", *sys.argv[2:]]

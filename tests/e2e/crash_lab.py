@@ -29,7 +29,7 @@ from harness.local import postgres
 from harness.safety import proc, sysv
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
 HERE = Path(__file__).resolve().parent
 KILL = str(HERE / "crash_scenario_kill.py")
@@ -38,31 +38,33 @@ GONE_S = 10.0
 """Nothing may be left this long after the harness is gone, seconds."""
 TINY = {
     "replicas": "2",
-    "baseline": "1s",
+    "baseline": "2s",
     "hold": "300ms",
     "calm": "0s",
     "recovery": "1s",
-    "watchers": "4",
-    "writers": "3",
+    "watchers": "2",
+    "writers": "2",
 }
+_SHM = Path("/dev/shm")  # noqa: S108 - only looked at
 _CASES = count()
 _PORTS_EACH = 40
 
 
 @dataclass(frozen=True)
 class Case:
-    """One run and what is done to it. `act` is done from outside: it is given the harness's process, once, and blocks."""
+    """One run and what is done to it: `acts` and `orders` by the driver, `outside` by us while it runs."""
 
     name: str
     acts: Sequence[Mapping[str, Any]] = ()
     scenario: str = KILL
     settings: Mapping[str, str] = field(default_factory=dict)
     orders: Mapping[str, Any] = field(default_factory=dict)
-    env: Mapping[str, str | None] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
     outside: Callable[[subprocess.Popen[bytes], Path], None] | None = None
     runs_dir: Path | None = None
-    state_of: Path | None = None
-    """Folder of another case whose state folder is shared."""
+    after: Sequence[str] = ()
+    """A command to run once the harness is gone, before anybody looks what is left."""
+    after_env: Mapping[str, str] = field(default_factory=dict)
     ports: str | None = None
     timeout_s: float = 150.0
 
@@ -80,8 +82,10 @@ class Result:
     hung: bool
     left: list[str]
     gone_s: float
-    pids: list[int]
+    after: tuple[int, str]
+    """Exit code and words of the command that `Case.after` names."""
     env: dict[str, str]
+    attempts: int = 1
 
     @property
     def directory(self) -> Path:
@@ -122,7 +126,8 @@ class Result:
     def told(self) -> str:
         """The case for an assertion that failed."""
         tail = "\n".join(self.err.splitlines()[-30:])
-        return f"{self.case.name}: exit {self.code}, {self.took_s:.1f} s, {self.folder}\n{tail}\nleft: {self.left}"
+        times = f"{self.took_s:.1f} s, attempt {self.attempts}, gone after {self.gone_s:.1f} s"
+        return f"{self.case.name}: exit {self.code}, {times}, {self.folder}\n{tail}\nleft: {self.left}"
 
 
 def warm_cache() -> None:
@@ -142,14 +147,14 @@ def play(case: Case, base: Path) -> Result:
     env = {key: value for key, value in os.environ.items() if not key.startswith(("CHAOS_", "CODER_", "STANDIN_"))}
     env |= {
         "TMPDIR": str(folder / "tmp"),
-        "CHAOS_STATE_DIR": str((case.state_of or folder) / "state"),
+        "CHAOS_STATE_DIR": str(folder / "state"),
         "CHAOS_PORTS": case.ports or f"{ports.start}-{ports.stop - 1}",
     }
-    env |= {key: value for key, value in case.env.items() if value is not None}
+    env |= case.env
     settings = TINY | dict(case.settings)
     argv = [
         *(sys.executable, str(HERE / "crash_driver.py")),
-        json.dumps({**case.orders, "acts": list(case.acts)}),
+        json.dumps({"steady": 20, **case.orders, "acts": list(case.acts)}),
         *("run", "-s", case.scenario, "--time-scale", "0.1", "--runs-dir", str(case.runs_dir or folder / "runs")),
         *(part for key, value in settings.items() for part in ("--set", f"{key}={value}")),
     ]
@@ -171,6 +176,8 @@ def play(case: Case, base: Path) -> Result:
             if popen.poll() is None:
                 popen.kill()
                 popen.wait()
+        took_s = time.monotonic() - began
+        after = _run_after(case, env) if case.after else (0, "")
         ended = time.monotonic()
         left = machine.left()
         while left and time.monotonic() < ended + GONE_S:
@@ -184,13 +191,37 @@ def play(case: Case, base: Path) -> Result:
         code=popen.returncode,
         out=(folder / "out").read_text(errors="replace"),
         err=(folder / "err").read_text(errors="replace"),
-        took_s=ended - began,
+        took_s=took_s,
         hung=hung,
         left=left,
         gone_s=gone_s,
-        pids=sorted(process.pid for process in machine.seen),
+        after=after,
         env={key: value for key, value in env.items() if key.startswith("CHAOS_")} | {"TMPDIR": env["TMPDIR"]},
     )
+
+
+def reach(case: Case, base: Path, attempts: int = 3) -> Result:
+    """Play a case until its acts were done; a stack that was too slow never came to them. What is left counts always."""
+    left: list[str] = []
+    for number in range(1, attempts + 1):
+        result = play(case, base)
+        left += result.left
+        result.left, result.attempts = left, number
+        if len(result.acted) >= len(case.acts):
+            break
+    return result
+
+
+def cli(*argv: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run another command of ours as a process."""
+    return subprocess.run(
+        [sys.executable, "-m", "harness.cli", *argv], env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def _run_after(case: Case, env: dict[str, str]) -> tuple[int, str]:
+    done = cli(*case.after, env=env | dict(case.after_env))
+    return done.returncode, done.stdout + done.stderr
 
 
 class Machine:
@@ -203,7 +234,7 @@ class Machine:
         self._segments = set(sysv.segments())
         self._users = _users()
         self._shm = _dev_shm()
-        self._stop = threading.Event()
+        self._foreign = {entry.name for entry in Path("/proc").iterdir()}
         self.seen: set[proc.ProcessRef] = set()
 
     def watching(self, pid: int) -> _Watching:
@@ -213,13 +244,13 @@ class Machine:
     def look(self, pid: int) -> None:
         """Look once."""
         self.seen.update(proc.descendants(pid))
-        self.seen.update(self.marked())
+        self.seen.update(self.marked(self._foreign))
 
-    def marked(self) -> list[proc.ProcessRef]:
-        """Living processes with our folder in their environment, command line or working folder."""
+    def marked(self, but: Collection[str] = ()) -> list[proc.ProcessRef]:
+        """Living processes with our folder in their environment, command line or working folder, `but` not these."""
         found = []
         for entry in Path("/proc").iterdir():
-            if not entry.name.isdecimal() or int(entry.name) == os.getpid():
+            if not entry.name.isdecimal() or int(entry.name) == os.getpid() or entry.name in but:
                 continue
             with suppress(OSError):
                 if self._bears_mark(entry):
@@ -246,7 +277,7 @@ class Machine:
             for segment in sysv.segments().values()
             if segment.creator in ours and segment.shmid not in self._segments
         ]
-        left += [f"/dev/shm/{name}" for name in sorted(_dev_shm() - self._shm) if not _mapped(name)]
+        left += [f"shared memory {_SHM / name}" for name in sorted(_dev_shm() - self._shm) if not _mapped(name)]
         left += [f"in the temporary folder: {path.name}" for path in self._tmp.iterdir()]
         left += [] if _users() == self._users else ["users or groups were changed"]
         left += [f"port {port} is still open" for port in sorted(_listening() & set(self._ports))]
@@ -266,7 +297,7 @@ class _Watching:
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def _watch(self) -> None:
-        while not self._over.wait(0.2):
+        while not self._over.wait(0.5):
             self._machine.look(self._pid)
 
     def __enter__(self) -> None:
@@ -289,7 +320,7 @@ def _users() -> bytes:
 
 def _dev_shm() -> set[str]:
     with suppress(FileNotFoundError):
-        return {path.name for path in Path("/dev/shm").iterdir()}  # noqa: S108
+        return {path.name for path in _SHM.iterdir()}
     return set()
 
 
@@ -297,7 +328,7 @@ def _mapped(name: str) -> bool:
     """Whether a living process uses it: then it is not left over, and not ours, for ours are gone or listed."""
     for maps in Path("/proc").glob("[0-9]*/maps"):
         with suppress(OSError):
-            if f"/dev/shm/{name}" in maps.read_text():
+            if str(_SHM / name) in maps.read_text():
                 return True
     return False
 

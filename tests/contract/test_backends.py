@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from meter_files import check_records, enough
+from stacks import SCALE, Lab, parameters
+
+from harness import bootstrap, truth
+from harness import events as ev
+from harness.errors import StackError
+from harness.load import totals
+from harness.records import Outcome, read_slots
+from harness.safety import proc
+from harness.stack import LaneSpec, LoadRequest, MeterPlan, NoAnswer, WatcherSpec
+from harness.targets import Freezable, Killable, Target
+from harness.timeline import SLOTS
+
+if TYPE_CHECKING:
+    from harness.stack import Stack
+
+SECOND = 1_000_000_000
+
+
+@pytest.fixture(params=parameters())
+def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Lab:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "state").mkdir()
+    return Lab(request.param, tmp_path / "run", tmp_path / "state")
+
+
+def target(stack: Stack, name: str) -> Any:
+    return next(t for t in stack.targets if t.name == name)
+
+
+def later(seconds: int) -> int:
+    """A moment on the loop's clock, in nanoseconds."""
+    return int(asyncio.get_running_loop().time() * 1e9) + seconds * SECOND
+
+
+async def until(victim: Any, state: str) -> None:
+    """Wait for a target's state."""
+    with anyio.fail_after(5):
+        while await victim.state() != state:  # noqa: ASYNC110 - a kernel sets no event
+            await anyio.sleep(0.01)
+
+
+async def answers(stack: Stack, name: str, within_s: float = 20) -> bool:
+    """Whether a target answers well within a time."""
+    with anyio.move_on_after(within_s):
+        while True:
+            try:
+                if (await stack.api(name).call("GET", "/buildinfo")).ok:
+                    return True
+            except NoAnswer:
+                pass
+            await anyio.sleep(0.05)
+    return False
+
+
+def test_names_roles_addresses_and_the_api(lab: Lab) -> None:
+    async def body(stack: Stack) -> None:
+        assert stack.time_scale == SCALE
+        assert stack.version
+        roles = {t.name: t.role for t in stack.targets}
+        assert roles == {
+            **{f"coder-{n}": "coder" for n in (1, 2, 3)},
+            "postgres": "database",
+            "toxiproxy": "proxy",
+            "balancer": "balancer",
+        }
+        assert all(isinstance(t, Target) for t in stack.targets)
+        assert [row["name"] for row in stack.topology()] == [t.name for t in stack.targets]
+        for row in stack.topology():
+            at = stack.address(row["name"])
+            assert (at.host, at.port, roles[row["name"]]) == (row["host"], row["port"], row["role"])
+        assert len({stack.address(name).port for name in roles}) == len(roles)
+        for name in ("coder-1", "coder-2", "coder-3", "balancer"):
+            answer = await stack.api(name).call("GET", "/buildinfo")
+            assert answer.ok
+            assert answer.body["version"] == stack.version
+            assert (answer.upstream > 0) == (name == "balancer"), "only the balancer names who answered"
+            assert (await stack.api(name).call("GET", "/users/me")).status == 401
+            await stack.ready(name) if name != "balancer" else None
+
+    lab.run(body)
+
+
+def test_the_balancer_takes_turns(lab: Lab) -> None:
+    async def body(stack: Stack) -> None:
+        seen = {(await stack.api("balancer").call("GET", "/buildinfo")).upstream for _ in range(12)}
+        assert seen == {stack.address(f"coder-{n}").port for n in (1, 2, 3)}
+
+    lab.run(body)
+
+
+def test_kill_and_start_again(lab: Lab) -> None:
+    async def body(stack: Stack) -> None:
+        victim = target(stack, "coder-2")
+        assert isinstance(victim, Killable)
+        assert await victim.state() == "running"
+        await stack.arm("f1", later(600), [victim.undo_start()])
+        await victim.signal("KILL")
+        await until(victim, "gone")
+        await victim.signal("KILL")  # gone already is no error
+        with pytest.raises(NoAnswer):
+            await stack.api("coder-2").call("GET", "/buildinfo")
+        assert await answers(stack, "coder-1", 5)
+        outcomes = await stack.undo("f1")
+        assert [o.ok for o in outcomes] == [True]
+        await stack.ready("coder-2")
+        assert await victim.state() == "running"
+        assert await answers(stack, "coder-2", 5)
+        with pytest.raises(StackError, match="'f1' is not armed"):
+            await stack.undo("f1")
+        await stack.arm("f1", later(600), [victim.undo_start()])
+        assert [o.ok for o in await stack.undo("f1")] == [True], "starting what runs is fine"
+        assert await victim.state() == "running"
+        assert any(isinstance(e, ev.ProcessExited) and e.name == "coder-2" for e in lab.events)
+
+    lab.run(body)
+
+
+def test_freeze_and_thaw(lab: Lab) -> None:
+    async def body(stack: Stack) -> None:
+        victim = target(stack, "coder-1")
+        assert isinstance(victim, Freezable)
+        await stack.arm("f1", later(600), [victim.undo_signal("CONT")])
+        await victim.signal("STOP")
+        await until(victim, "frozen")
+        with anyio.move_on_after(1.0) as scope:
+            await stack.api("coder-1").call("GET", "/buildinfo")
+        assert scope.cancelled_caught, "a frozen replica answers nobody, and refuses nobody"
+        assert [o.ok for o in await stack.undo("f1")] == [True]
+        await until(victim, "running")
+        assert await answers(stack, "coder-1", 5)
+
+    lab.run(body)
+
+
+def test_a_step_for_an_earlier_life_touches_no_later_one(lab: Lab) -> None:
+    async def body(stack: Stack) -> None:
+        victim = target(stack, "coder-3")
+        old = victim.undo_signal("KILL")
+        await stack.arm("f1", later(600), [victim.undo_start()])
+        await victim.signal("KILL")
+        await until(victim, "gone")
+        await stack.undo("f1")
+        await stack.ready("coder-3")
+        await stack.arm("f2", later(600), [old])
+        assert [o.ok for o in await stack.undo("f2")] == [True], "gone is fine"
+        assert await victim.state() == "running"
+
+    lab.run(body)
+
+
+def test_the_dead_mans_switch_undoes_by_itself(lab: Lab) -> None:
+    async def body(stack: Stack) -> None:
+        victim = target(stack, "coder-1")
+        await stack.arm("f1", later(1), [victim.undo_signal("CONT")])
+        await victim.signal("STOP")
+        with anyio.fail_after(10):
+            while await victim.state() == "frozen":  # noqa: ASYNC110 - a backend may go on to take the stack down
+                await anyio.sleep(0.01)
+
+    lab.run(body)
+
+
+def test_meter_load_and_truth(lab: Lab) -> None:
+    async def body(stack: Stack) -> None:
+        world = await bootstrap.bootstrap(stack.api("balancer"), "contract", users=4, workspaces=2)
+        plan = MeterPlan(
+            lanes=[
+                LaneSpec(0, "balancer", "balancer", "fresh", "/api/v2/buildinfo", 20.0),
+                LaneSpec(1, "coder-1", "coder", "db", "/api/v2/users/me", 10.0, world.admin),
+                LaneSpec(2, "coder-2", "coder", "pinned", "/api/v2/buildinfo", 10.0),
+            ],
+            watchers=[WatcherSpec(f"watch-{n}", world.workspaces[n % 2], world.admin) for n in range(4)],
+        )
+        load = LoadRequest("dashboard", 4, world.user_tokens, seed=7)
+        async with stack.meter(plan) as meter, stack.load(load) as files:
+            live: dict[str, Any] = {}
+            with anyio.fail_after(30):
+                while live.get("slots", 0) < 100 or live.get("live", 0) < 4 or not enough(lab.directory, files):
+                    live = dict(await meter.tick())
+            assert set(live) >= {"t_ns", "slots", "rows", "lanes", "live", "open", "lateness_p99_ms", "stalls"}
+            assert live["slots"] == sum(sum(tally) for tally in live["lanes"].values())
+            written = len(list(read_slots(lab.directory / SLOTS)))
+            assert written >= live["slots"], "the counters never run ahead of the files"
+        check_records(lab.directory, plan, stack)
+        counted = totals(lab.directory / name for name in files)
+        assert counted.started >= 4
+        assert counted.outcomes[Outcome.OK] >= 4
+        assert counted.torn == 0
+        by_api = await truth.by_api(stack.api("coder-3"), world.admin, world.workspaces, "coder-3")
+        assert all(rows == {"1": ["start", 1]} for rows in by_api.builds.values())
+        assert set(by_api.builds) == set(world.workspaces)
+        by_sql = await truth.by_sql(stack, world.workspaces)
+        assert by_sql is None or by_sql.builds == by_api.builds
+
+    lab.run(body)
+
+
+@pytest.mark.parametrize("how", ["in peace", "after a failure"])
+def test_leaving_leaves_nothing_behind(lab: Lab, how: str) -> None:
+    async def body(stack: Stack) -> None:
+        await target(stack, "coder-1").signal("STOP")
+        await target(stack, "coder-2").signal("KILL")
+        if how != "in peace":
+            raise LookupError("as wanted")
+
+    if how == "in peace":
+        lab.run(body)
+    else:
+        with pytest.raises(LookupError, match="as wanted"):
+            lab.run(body)
+    made = [e for e in lab.events if isinstance(e, ev.ResourceCreated)]
+    assert made, "a backend says what it makes"
+    for resource in made:
+        if resource.what == "process":
+            assert proc.state(proc.ProcessRef.parse(resource.ref)) == "gone", resource
+        elif resource.what == "folder":
+            assert not Path(resource.ref).exists(), resource
+    assert not [p for p in lab.state.rglob("*") if p.is_file() and "contract" in p.name]
+    assert (lab.directory / "teardown.json").read_text() == '{"left": []}\n'
