@@ -84,12 +84,13 @@ def _resolve(flags: dict[str, Any]) -> Settings:
     from harness.errors import UsageError
 
     values = {key: value for key, value in flags.items() if key != "extra" and value is not None}
+    pairs = {}
     for pair in flags.get("extra") or ():
         key, sign, value = pair.partition("=")
         if not sign:
             raise UsageError(f"--set: {pair!r} has no value; write KEY=VALUE")
-        values[key] = value
-    return load(os.environ, values)
+        pairs[key] = value
+    return load(os.environ, values, pairs)
 
 
 @main.command()

@@ -88,8 +88,11 @@ class Settings(BaseModel):
         }
 
 
-def load(environ: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
-    """Resolve settings; raise UsageError with every problem, each naming the key, its place and the fix."""
+def load(environ: Mapping[str, str], flags: Mapping[str, Any], pairs: Mapping[str, str] | None = None) -> Settings:
+    """Resolve settings from the environment, flags, and `--set` pairs, later ones winning.
+
+    Raises UsageError with every problem, each naming the key, its place and the fix.
+    """
     known = {PREFIX + name.upper(): name for name in Settings.model_fields}
     problems: list[str] = []
     values: dict[str, Any] = {}
@@ -102,13 +105,13 @@ def load(environ: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
         else:
             values[known[key]], places[known[key]] = environ[key], f"environment: {key}"
     for name, value in flags.items():
-        if value is None:
-            continue
+        values[name], places[name] = value, f"--{name.replace('_', '-')}"
+    for name, value in (pairs or {}).items():
         key = name.replace("-", "_")
         if key not in Settings.model_fields:
             problems.append(f"--set: unknown key {name!r}{nearest(key, Settings.model_fields)}")
         else:
-            values[key], places[key] = value, f"--{name.replace('_', '-')}"
+            values[key], places[key] = value, f"--set {name}"
     try:
         settings = Settings(**values)
     except ValidationError as error:

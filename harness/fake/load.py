@@ -28,7 +28,7 @@ class FakeLoad:
         self._random = Random(request.seed)
         self._count = 0
         self._over = False
-        self._file = (site.directory / FILE).open("xb")
+        self._file = (site.directory / FILE).open("xb", buffering=0)
         names = [f"GET /api/v2/{path}" for path in _PATHS]
         (site.directory / f"{FILE}.names.json").write_text(json.dumps(names))
 

@@ -11,8 +11,7 @@ import os
 import secrets
 import shutil
 import subprocess
-import tempfile
-from pathlib import Path
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
@@ -25,6 +24,7 @@ from harness.stack import Address
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 NOBODY = 65534
 USER = "coder"
@@ -58,18 +58,12 @@ def template(cache: Path) -> tuple[Path, str]:
     data, secret = folder / "data", folder / "password"
     if (data / "PG_VERSION").is_file() and secret.is_file():
         return data, secret.read_text()
-    cache.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=".postgres-", dir=cache))
-    try:
+    with tools.workshop(cache) as work:
+        draft = work / "postgres"
+        draft.mkdir(mode=0o700)
         _initdb(draft)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with suppress(OSError):  # another run made it meanwhile
             draft.rename(folder)
-        except OSError:  # another run made it meanwhile
-            shutil.rmtree(draft, ignore_errors=True)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
     return data, secret.read_text()
 
 

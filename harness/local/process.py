@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR")
 _TAIL = 8
+_DYING_S = 5.0
 
 
 def clean_env(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -97,8 +98,13 @@ class LocalProcess:
         return self.site.keeper.processes[self.name]
 
     async def signal(self, name: str) -> None:
-        """Send a signal to exactly this process."""
-        proc.send(self.process, Signals[f"SIG{name}"])
+        """Send a signal to exactly this process; SIGKILL is waited for, or an undo could find it dying and alive."""
+        process = self.process
+        proc.send(process, Signals[f"SIG{name}"])
+        if name == "KILL":
+            with anyio.move_on_after(_DYING_S):
+                while proc.state(process) != "gone":  # noqa: ASYNC110 - the kernel sends us no event
+                    await anyio.sleep(0.001)
 
     async def state(self) -> State:
         """What the kernel says."""

@@ -29,13 +29,15 @@ class LongestOutage:
         window = run.window
         if window is None or not run.front:
             return Finding(self.name, Status.INCONCLUSIVE, "no fault window or no lane through the balancer")
-        found = [(outage.length, s.lane.kind) for s in run.front for outage in s.outages(window)]
+        sure = [outage.length.lo for s in run.front for outage in s.outages(window)]
+        # Slots nobody can speak for may all have been bad: they make the upper bound.
+        at_worst = [outage.length.hi for s in run.front for outage in s.outages(window, unknown_is_bad=True)]
         due = sum(len(s.range(window)) for s in run.front)
         if not due:
             return Finding(self.name, Status.INCONCLUSIVE, "no slot is recorded in the window", limit=f"<= {most} s")
         share = max(degraded(s, window) for s in run.front)
-        lo, hi = (max(f[0].lo for f in found) / SECOND, max(f[0].hi for f in found) / SECOND) if found else (0.0, 0.0)
-        said = f"longest within [{lo:.3f}, {hi:.3f}] s; degraded for {share:.1f} s" if found else "none"
+        lo, hi = max(sure, default=0) / SECOND, max(at_worst, default=0) / SECOND
+        said = f"longest within [{lo:.3f}, {hi:.3f}] s; degraded for {share:.1f} s" if at_worst else "none"
         status = bounded(lo, hi, most.value)
         return Finding(
             self.name, status, said, f"[{lo:.3f}, {hi:.3f}] s", f"<= {most} s", "onset to end of recovery", due

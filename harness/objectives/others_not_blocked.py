@@ -28,13 +28,15 @@ class OthersNotBlocked:
             return Finding(self.name, Status.INCONCLUSIVE, "no fault, or never undone", limit=limits)
         window = Interval(fault.onset.lo, fault.undone.before_ns)
         lanes = [s for name in fault.prepared.controls for s in run.series(target=name, kinds=("db",))]
-        found = [(o.length.lo, o.length.hi, s.lane.target) for s in lanes for o in s.outages(window)]
+        sure = [(o.length.lo, s.lane.target) for s in lanes for o in s.outages(window)]
+        # Slots nobody can speak for may all have been bad: they make the upper bound.
+        at_worst = [(o.length.hi, s.lane.target) for s in lanes for o in s.outages(window, unknown_is_bad=True)]
         n = sum(len(s.range(window)) for s in lanes)
         if not n:
             return Finding(self.name, Status.INCONCLUSIVE, "no database lane watches another replica", limit=limits)
-        if not found:
+        if not at_worst:
             return Finding(self.name, Status.PASS, "the others answered every slot", "0 s", limits, where, n)
-        lo, hi, name = max(found)
+        lo, hi, name = max(sure, default=(0, ""))[0], *max(at_worst)
         status = bounded(lo / SECOND, hi / SECOND, most.value)
         said = f"{name} could not use the database for [{lo / SECOND:.2f}, {hi / SECOND:.2f}] s"
         return Finding(self.name, status, said, f"[{lo / SECOND:.2f}, {hi / SECOND:.2f}] s", limits, where, n)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from harness import events as ev
 from harness import recovery
+from harness.loadlog import requests
 from harness.records import Outcome
 from harness.series import SECOND, Interval, Series, degraded, quantile
 from harness.verdict import Status
@@ -139,8 +140,6 @@ def _latency(run: RunView) -> str:
 
 
 def _load_rows(run: RunView, phases: list[tuple[str, Interval]]) -> list[str]:
-    from harness.load import requests  # noqa: PLC0415 - only the report draws the load's own figures
-
     started = run.last(ev.LoadStarted)
     rows: dict[str, list[tuple[int, bool]]] = {name: [] for name, _ in phases}
     censored = 0

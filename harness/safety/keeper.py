@@ -101,7 +101,8 @@ class Keeper:
         kill_at = self._children.next_deadline()
         if kill_at is not None:
             deadlines.append(kill_at)
-        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+        # select takes no more than some million seconds; a deadline beyond an hour is looked at again then.
+        return min(3600.0, max(0.0, min(deadlines) - time.monotonic())) if deadlines else None
 
     def _collect(self) -> None:
         _drain(self._wakeup)

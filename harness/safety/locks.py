@@ -46,5 +46,5 @@ def _held(target: str, holder: dict[str, Any]) -> str:
     run, pid = holder.get("run", "unknown"), holder.get("pid", "unknown")
     return (
         f"target {target} is in use by run {run} (pid {pid}, run directory {holder.get('run_dir', 'unknown')}). "
-        f"Wait for it to end, or end it with: coder-chaos abort {run}"
+        f"Wait for it to end, or end it with: kill -INT {pid}"
     )

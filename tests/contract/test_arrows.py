@@ -49,11 +49,12 @@ FOREIGN = {
 }  # fmt: skip
 
 ALLOWED = {
-    "reports": {"events", "recovery", "records", "series", "verdict", "timeline", "load", "objectives", "errors", "reports"},
+    "reports": {"events", "recovery", "records", "series", "verdict", "timeline", "loadlog", "objectives", "errors", "reports"},
     "objectives": {"events", "ledger", "recovery", "records", "series", "timeline", "timings", "verdict", "errors", "discover",
                    "objectives"},
     "timeline": {"events", "ledger", "errors", "folds", "records", "series", "timings"},
-    "judge": {"events", "folds", "objectives", "records", "series", "timeline", "verdict", "errors", "load"},
+    "judge": {"events", "folds", "objectives", "records", "series", "timeline", "verdict", "errors"},
+    "loadlog": {"errors", "records"},
     "verdict": set(),
     "records": set(),
     "errors": set(),

@@ -12,7 +12,7 @@ from stacks import SCALE, Lab, parameters
 from harness import bootstrap, truth
 from harness import events as ev
 from harness.errors import StackError
-from harness.load import totals
+from harness.loadlog import totals
 from harness.records import Outcome, read_slots
 from harness.safety import proc
 from harness.stack import LaneSpec, LoadRequest, MeterPlan, NoAnswer, WatcherSpec

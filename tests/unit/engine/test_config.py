@@ -8,9 +8,9 @@ from harness.config import Settings, load, parse_duration, parse_ports
 from harness.errors import UsageError
 
 
-def refused(environ: dict[str, str], flags: dict[str, object]) -> str:
+def refused(environ: dict[str, str], flags: dict[str, object], pairs: dict[str, str] | None = None) -> str:
     with pytest.raises(UsageError) as caught:
-        load(environ, flags)
+        load(environ, flags, pairs)
     return str(caught.value)
 
 
@@ -23,7 +23,7 @@ def test_an_unknown_key_names_the_nearest() -> None:
     assert (
         refused({"CHAOS_REPLICA": "4"}, {}) == "environment: unknown key CHAOS_REPLICA (did you mean 'CHAOS_REPLICAS'?)"
     )
-    assert refused({}, {"base-line": "3s"}) == "--set: unknown key 'base-line' (did you mean 'baseline'?)"
+    assert refused({}, {}, {"base-line": "3s"}) == "--set: unknown key 'base-line' (did you mean 'baseline'?)"
 
 
 def test_every_problem_is_told_at_once_with_its_place() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from load_rig import LOADTESTS, fixed_gets
 
-from harness.load import requests, totals
+from harness.loadlog import requests, totals
 from harness.records import Outcome
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import pytest
 from load_rig import finish, make_plan, start, terminate, virtual_user, wait_for
 from load_server import UPSTREAM_PORT, Api
 
-from harness.load import EXIT_WRITE_FAILED, LoadRequest, requests, totals
+from harness.load import EXIT_WRITE_FAILED
+from harness.loadlog import LoadRequest, requests, totals
 from harness.records import Outcome
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import RunDirError
-from harness.load import LoadRequest, requests, totals
+from harness.loadlog import LoadRequest, requests, totals
 from harness.records import LOAD, LOAD_END, LOAD_START, Outcome
 
 if TYPE_CHECKING:

@@ -135,7 +135,7 @@ def test_a_second_run_on_the_same_target_is_told_who_holds_it(tmp_path: Path) ->
             pass
     text = str(held.value)
     assert f"by run r1 (pid {os.getpid()}, run directory {tmp_path / 'out'})" in text
-    assert "coder-chaos abort r1" in text
+    assert "kill -INT" in text
     with lock(tmp_path, "https://coder.test/a", run="r2", run_dir=tmp_path / "out2"):
         pass
 
