@@ -31,7 +31,7 @@ TWINS = {
     "slow-commit,watch-slow-snapshot,slow-ready,heartbeat-1.3x": ("replica-kill", []),
     "lock-with-timeout": ("replica-freeze", LOCKED),
 }
-QUICK = ["--time-scale", "0.25", "--set", "baseline=3s", "--set", "calm=4s", "--set", "recovery=12s"]
+QUICK = ["--time-scale", "0.25", "--set", "baseline=3s", "--set", "calm=3s", "--set", "recovery=12s"]
 
 
 def play(scenario: str, bugs: str, tmp_path: Path, *extra: str) -> tuple[int, dict[str, object], str]:
@@ -76,24 +76,3 @@ def test_each_bug_fails_at_full_time(bug: str, tmp_path: Path) -> None:
     _, verdict, said = play(scenario, bug, tmp_path, *extra)
     failed = [f["objective"] for f in verdict["findings"] if f["status"] == "FAIL"]  # type: ignore[attr-defined]
     assert failed[:1] == [objective], said
-
-
-def test_a_disguised_version_changes_nothing_but_the_strip(tmp_path: Path) -> None:
-    """Nobody asks who answers: only the strip in the report does, and it looks at the version alone."""
-    env = {"STANDIN_VERSION": "v2.36.0+abcdef0"}
-    argv = [
-        sys.executable,
-        "-m",
-        "harness.cli",
-        "run",
-        "-s",
-        "replica-kill",
-        "--runs-dir",
-        str(tmp_path / "runs"),
-        *QUICK,
-    ]
-    full = os.environ | env | {"CHAOS_STATE_DIR": str(tmp_path / "state")}
-    done = subprocess.run(argv, env=full, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "v2.36.0+abcdef0" in done.stdout
-    assert "stand-in, not Coder" not in done.stdout

@@ -12,7 +12,8 @@ import pytest
 from make import ARCHIVE, DERIVED, HERE, RUNS, SHORT, unpack
 
 from harness import discover
-from harness.evidence import conclude
+from harness.evidence import conclude, write_manifest
+from harness.reports.text import STRIP
 from harness.verdict import Status
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ ROOT = HERE.parents[1]
 JUDGE = """
 import sys
 from pathlib import Path
-from harness.evidence import conclude
+from harness.evidence import conclude, write_manifest
+from harness.reports.text import STRIP
 verdict, report = conclude(Path(sys.argv[1]))
 sys.stdout.buffer.write((verdict.to_json() + "\\0" + report).encode())
 """
@@ -108,3 +110,18 @@ def test_every_objective_has_a_run_it_passes_and_one_it_fails(objective: str, st
 def test_the_runs_are_short() -> None:
     assert SHORT["time_scale"] < 0.2
     assert Path(HERE, "make.py").is_file()
+
+
+@EACH
+def test_a_disguised_version_changes_only_the_strip(name: str, tmp_path: Path) -> None:
+    """Nobody asks who answers: with another version text the verdict's bytes are the same."""
+    directory = unpack(name, tmp_path)
+    before, shown = conclude(directory)
+    path = directory / "events.jsonl"
+    path.write_text(path.read_text().replace("v0.0.0-standin-fake", "v2.36.0+abcdef0"))
+    write_manifest(directory)
+    after, disguised = conclude(directory)
+    assert after.to_json() == before.to_json()
+    strip = f"  [{STRIP}]\n"
+    assert strip in shown
+    assert disguised == shown.replace(strip, "").replace("v0.0.0-standin-fake", "v2.36.0+abcdef0")
