@@ -61,6 +61,11 @@ class Latch:
     _first: Interval | None = None
     _before: int = 0
 
+    @property
+    def done(self) -> bool:
+        """Whether it latched."""
+        return self.at is not None
+
     def feed(self, slot: Slot) -> None:
         """Look at one slot; slots of other lanes, and undecided ones, change nothing."""
         if slot.lane != self.lane or slot.intended < self.since or self.at or slot.outcome in UNDECIDED:

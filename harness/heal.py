@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from harness import events as ev
 from harness.errors import UsageError
+from harness.eventlog import FILE, read_events
 from harness.safety import proc, undo
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def heal(directory: Path, say: Callable[[str], None]) -> int:
     Raises UsageError for a run of another boot: its process numbers mean nothing now, and the machine's restart ended
     its processes.
     """
-    file = ev.read_events(directory)
+    file = read_events(directory)
     header = next((e for e in file.events if isinstance(e, ev.Header)), None)
     if header is None:
         raise UsageError(f"{directory}: its event log has no header; there is no journal to heal from")
@@ -47,5 +48,5 @@ def heal(directory: Path, say: Callable[[str], None]) -> int:
                 f"heal: {entry.fault} {entry.name} on {', '.join(entry.targets)}: {'ok' if outcome.ok else 'FAILED'}: {outcome.said}"
             )
     if bad:
-        say(f"heal: {bad} steps failed; the run directory names the targets: {directory / ev.FILE}")
+        say(f"heal: {bad} steps failed; the run directory names the targets: {directory / FILE}")
     return DIRTY if bad else OK

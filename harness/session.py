@@ -12,9 +12,10 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from harness.course import Request
 from harness.errors import HarnessError
 from harness.evidence import make_run_dir
-from harness.runner import Request, Stop, execute
+from harness.runner import Stop, execute
 from harness.safety.locks import lock
 from harness.safety.sweep import sweep
 from harness.verdict import DIRTY_EXIT

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from harness import events as ev
 from harness import ledger
 from harness.errors import RunDirError
+from harness.eventlog import read_events
 from harness.folds import AllStable, Stable, p95_limit
 from harness.records import read_slots
 from harness.series import Interval, Lane, Series, quantile
@@ -52,7 +53,7 @@ class RunView:
     def __init__(self, directory: Path) -> None:
         """Read the events at once; records are read on first use."""
         self.directory = directory
-        file = ev.read_events(directory)
+        file = read_events(directory)
         self.events, self.torn = file.events, file.torn
         if not self.events or not isinstance(self.events[0], ev.Header):
             raise RunDirError(f"{directory}: its event log does not begin with a run header; nothing can be judged")

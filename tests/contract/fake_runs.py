@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from harness import discover
 from harness.backends import fake
 from harness.config import Settings
-from harness.runner import Request, Stop, execute
+from harness.course import Request
+from harness.runner import Stop, execute
 from harness.virtualtime import VirtualLoop
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HARNESS = ROOT / "harness"
 
 PURE = {
-    "errors", "events", "records", "series", "folds", "ledger", "timeline", "recovery", "objectives", "verdict",
+    "errors", "events", "eventlog", "records", "series", "folds", "ledger", "timeline", "recovery", "objectives", "verdict",
     "judge", "reports", "timings",
 }  # fmt: skip
 """Functions over a run directory."""
@@ -52,14 +52,15 @@ ALLOWED = {
     "reports": {"events", "recovery", "records", "series", "verdict", "timeline", "loadlog", "objectives", "errors", "reports"},
     "objectives": {"events", "ledger", "recovery", "records", "series", "timeline", "timings", "verdict", "errors", "discover",
                    "objectives"},
-    "timeline": {"events", "ledger", "errors", "folds", "records", "series", "timings"},
+    "timeline": {"eventlog", "events", "ledger", "errors", "folds", "records", "series", "timings"},
     "judge": {"events", "folds", "objectives", "records", "series", "timeline", "verdict", "errors"},
     "loadlog": {"errors", "records"},
     "verdict": set(),
     "records": set(),
     "errors": set(),
     "timings": set(),
-    "events": {"errors"},
+    "events": set(),
+    "eventlog": {"errors", "events"},
     "series": {"records"},
     "folds": {"records", "series"},
     "ledger": {"errors"},

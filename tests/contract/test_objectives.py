@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fake_runs import play
 
-from harness import discover
-from harness import events as ev
+from harness import discover, eventlog
 from harness.errors import RunDirError
 from harness.objectives.base import Limit, Objective, from_json, limit, to_json
 from harness.timeline import RunView
@@ -83,7 +82,7 @@ def test_an_objective_of_another_version_is_refused_by_name() -> None:
 def test_each_gives_a_finding_for_every_prefix_of_a_run(tmp_path: Path) -> None:
     """A run may end at any moment; an objective then has no opinion, or a sound one, and never raises."""
     run = play(tmp_path / "run", "replica-kill", time_scale=0.1, baseline=2, calm=3, watchers=6)
-    log = run.directory / ev.FILE
+    log = run.directory / eventlog.FILE
     lines = log.read_bytes().splitlines(keepends=True)
     kinds = [json.loads(line)["kind"] for line in lines]
     for count in range(1, len(lines) + 1):
@@ -100,7 +99,7 @@ def test_each_gives_a_finding_for_every_prefix_of_a_run(tmp_path: Path) -> None:
 def test_without_any_record_it_never_passes(cls: Any, played: Callable[..., Played], tmp_path: Path) -> None:
     directory = tmp_path / "run"
     directory.mkdir()
-    shutil.copy(played("replica-kill").directory / ev.FILE, directory / ev.FILE)
+    shutil.copy(played("replica-kill").directory / eventlog.FILE, directory / eventlog.FILE)
     finding = made(cls).judge(RunView(directory))
     if cls.name != "membership-drops":  # it is judged by events alone
         assert finding.status is not Status.PASS, finding

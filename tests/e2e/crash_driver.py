@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from harness import events, stack
+from harness import eventlog, events, stack
 from harness.cli import main
 from harness.discover import faults
 from harness.safety import proc
@@ -101,9 +101,9 @@ def _fill(folder: Path) -> None:
 
 def sabotage(acts: list[dict[str, Any]]) -> None:
     saboteur = Saboteur(acts)
-    real = events.EventLog.emit
+    real = eventlog.EventLog.emit
 
-    def emit(self: events.EventLog, event: events.Event) -> events.Event:
+    def emit(self: eventlog.EventLog, event: events.Event) -> events.Event:
         if saboteur.full:
             self._file = Path("/dev/full").open("w")  # noqa: SIM115 - the log closes it
         stamped = real(self, event)
@@ -112,7 +112,7 @@ def sabotage(acts: list[dict[str, Any]]) -> None:
         saboteur.saw(stamped)
         return stamped
 
-    events.EventLog.emit = emit  # type: ignore[method-assign]
+    eventlog.EventLog.emit = emit  # type: ignore[method-assign]
 
 
 def do_nothing(name: str) -> None:
@@ -140,7 +140,7 @@ if __name__ == "__main__":
     sabotage(orders.get("acts", []))
     if orders.get("noop"):
         do_nothing(orders["noop"])
-    patch({"harness.runner:_STEADY_SLOTS": orders.get("steady", 60)} | orders.get("patch", {}))
+    patch({"harness.course:_STEADY_SLOTS": orders.get("steady", 60)} | orders.get("patch", {}))
     if orders.get("start_s"):
         impatient(orders["start_s"])
     sys.argv = ["coder-chaos", *sys.argv[2:]]

@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -34,8 +34,22 @@ TWINS = {
 QUICK = ["--time-scale", "0.25", "--set", "baseline=3s", "--set", "calm=3s", "--set", "recovery=12s"]
 
 
-def play(scenario: str, bugs: str, tmp_path: Path, *extra: str) -> tuple[int, dict[str, object], str]:
-    """Run a scenario as a user would; return exit code, verdict and everything said."""
+TRIES = 3
+
+
+def play(scenario: str, bugs: str, tmp_path: Path, *extra: str) -> tuple[int, dict[str, Any], str]:
+    """Run a scenario as a user would; return exit code, verdict and everything said.
+
+    Only a run that is INCONCLUSIVE because the meter itself was starved is repeated.
+    """
+    for number in range(TRIES):
+        code, verdict, said = once(scenario, bugs, tmp_path / str(number), *extra)
+        if code != 3 or not any(gate["meter"] and not gate["ok"] for gate in verdict["gates"]):
+            break
+    return code, verdict, said
+
+
+def once(scenario: str, bugs: str, tmp_path: Path, *extra: str) -> tuple[int, dict[str, Any], str]:
     argv = [sys.executable, "-m", "harness.cli", "run", "-s", scenario, "--runs-dir", str(tmp_path / "runs"), *extra]
     env = os.environ | {"STANDIN_BUGS": bugs, "CHAOS_STATE_DIR": str(tmp_path / "state")}
     done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=240, check=False)
@@ -49,7 +63,7 @@ def play(scenario: str, bugs: str, tmp_path: Path, *extra: str) -> tuple[int, di
 def test_bug_fails_with_the_right_objective_first(bug: str, tmp_path: Path) -> None:
     scenario, objective, extra = BUGS[bug]
     code, verdict, said = play(scenario, bug, tmp_path, *QUICK, *extra)
-    failed = [f["objective"] for f in verdict["findings"] if f["status"] == "FAIL"]  # type: ignore[attr-defined]
+    failed = [f["objective"] for f in verdict["findings"] if f["status"] == "FAIL"]
     assert (code, failed[:1]) == (1, [objective]), said
     assert str(verdict["why"]).startswith(objective), said
 
@@ -57,7 +71,7 @@ def test_bug_fails_with_the_right_objective_first(bug: str, tmp_path: Path) -> N
 @pytest.mark.parametrize("twins", TWINS)
 def test_twins_pass(twins: str, tmp_path: Path) -> None:
     scenario, extra = TWINS[twins]
-    code, _, said = play(scenario, twins, tmp_path, *QUICK, *extra)
+    code, _, said = play(scenario, twins, tmp_path, *QUICK, *extra, "--set", "calm=5s")
     assert code == 0, said
 
 
@@ -74,5 +88,5 @@ def test_each_twin_alone_passes_at_full_time(twin: str, tmp_path: Path) -> None:
 def test_each_bug_fails_at_full_time(bug: str, tmp_path: Path) -> None:
     scenario, objective, extra = BUGS[bug]
     _, verdict, said = play(scenario, bug, tmp_path, *extra)
-    failed = [f["objective"] for f in verdict["findings"] if f["status"] == "FAIL"]  # type: ignore[attr-defined]
+    failed = [f["objective"] for f in verdict["findings"] if f["status"] == "FAIL"]
     assert failed[:1] == [objective], said

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness import eventlog
 from harness import events as ev
 from harness.errors import RunDirError
 
@@ -40,7 +41,7 @@ def made(cls: type[ev.Event], *, least: bool = False) -> ev.Event:
 
 def log_of(directory: Path, *events: ev.Event) -> list[ev.Event]:
     ticks = iter(range(10**9, 10**12, 7))
-    with ev.EventLog(directory, lambda: next(ticks)) as log:
+    with eventlog.EventLog(directory, lambda: next(ticks)) as log:
         return [log.emit(event) for event in events]
 
 
@@ -48,10 +49,10 @@ def log_of(directory: Path, *events: ev.Event) -> list[ev.Event]:
 @pytest.mark.parametrize("least", [False, True], ids=["full", "defaults"])
 def test_every_kind_makes_the_round_trip(kind: str, *, least: bool, tmp_path: Path) -> None:
     written = log_of(tmp_path, made(ev.KINDS[kind], least=least))
-    file = ev.read_events(tmp_path)
+    file = eventlog.read_events(tmp_path)
     assert file.events == written
     assert not file.torn
-    line = json.loads((tmp_path / ev.FILE).read_text())
+    line = json.loads((tmp_path / eventlog.FILE).read_text())
     assert list(line)[:5] == ["v", "seq", "t_ns", "kind", "src"]
     assert line["kind"] == kind
 
@@ -71,38 +72,38 @@ def test_numbers_and_stamps_are_the_logs(tmp_path: Path) -> None:
 def test_an_existing_log_is_never_written_over(tmp_path: Path) -> None:
     log_of(tmp_path, ev.Note(text="first"))
     with pytest.raises(RunDirError, match="cannot write the event log"):
-        ev.EventLog(tmp_path, lambda: 0)
+        eventlog.EventLog(tmp_path, lambda: 0)
 
 
 def test_a_cut_last_line_is_dropped_and_told(tmp_path: Path) -> None:
     log_of(tmp_path, ev.Note(text="whole"), ev.Note(text="cut"))
-    path = tmp_path / ev.FILE
+    path = tmp_path / eventlog.FILE
     whole = path.read_bytes()
     first = whole.index(b"\n") + 1
     for length in range(first + 1, len(whole)):
         path.write_bytes(whole[:length])
-        file = ev.read_events(tmp_path)
+        file = eventlog.read_events(tmp_path)
         assert file.torn
         assert len(file.events) == 1
     path.write_bytes(whole[:first])
-    assert not ev.read_events(tmp_path).torn
+    assert not eventlog.read_events(tmp_path).torn
 
 
 def test_an_unknown_kind_is_kept_as_it_is(tmp_path: Path) -> None:
     line = {"v": 1, "seq": 0, "t_ns": 5, "kind": "moon.phase", "src": "x", "phase": "full", "deep": {"a": [1]}}
-    (tmp_path / ev.FILE).write_text(json.dumps(line) + "\n")
-    [event] = ev.read_events(tmp_path).events
+    (tmp_path / eventlog.FILE).write_text(json.dumps(line) + "\n")
+    [event] = eventlog.read_events(tmp_path).events
     assert event == ev.Unknown(name="moon.phase", data={"phase": "full", "deep": {"a": [1]}}, seq=0, t_ns=5, src="x")
     other = tmp_path / "again"
     other.mkdir()
     log_of(other, event)
-    assert json.loads((other / ev.FILE).read_text())["deep"] == {"a": [1]}
+    assert json.loads((other / eventlog.FILE).read_text())["deep"] == {"a": [1]}
 
 
 def test_an_unknown_field_of_a_known_kind_is_passed_over(tmp_path: Path) -> None:
     line = {"v": 1, "seq": 0, "t_ns": 5, "kind": "note", "src": "x", "text": "hi", "mood": "new"}
-    (tmp_path / ev.FILE).write_text(json.dumps(line) + "\n")
-    assert ev.read_events(tmp_path).events == [ev.Note(text="hi", seq=0, t_ns=5, src="x")]
+    (tmp_path / eventlog.FILE).write_text(json.dumps(line) + "\n")
+    assert eventlog.read_events(tmp_path).events == [ev.Note(text="hi", seq=0, t_ns=5, src="x")]
 
 
 @pytest.mark.parametrize(
@@ -119,25 +120,25 @@ def test_an_unknown_field_of_a_known_kind_is_passed_over(tmp_path: Path) -> None
 )
 def test_what_is_no_event_is_refused_with_file_and_line(line: str, says: str, tmp_path: Path) -> None:
     log_of(tmp_path, ev.Note(text="good"))
-    with (tmp_path / ev.FILE).open("a") as file:
+    with (tmp_path / eventlog.FILE).open("a") as file:
         file.write(line + "\n")
     with pytest.raises(RunDirError, match=says) as caught:
-        ev.read_events(tmp_path)
-    assert f"{ev.FILE}:2: " in str(caught.value)
+        eventlog.read_events(tmp_path)
+    assert f"{eventlog.FILE}:2: " in str(caught.value)
     assert caught.value.exit_code == 2
 
 
 def test_a_folder_without_a_log_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(RunDirError, match="is not a run directory"):
-        ev.read_events(tmp_path)
+        eventlog.read_events(tmp_path)
 
 
 def test_faults_are_on_disk_before_the_deed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
-    monkeypatch.setattr("harness.events.os.fsync", synced.append)
+    monkeypatch.setattr("harness.eventlog.os.fsync", synced.append)
     log_of(tmp_path, ev.Note(text="x"), ev.Phase(name="fault"))
     assert synced == []
-    with ev.EventLog(_new(tmp_path), lambda: 1) as log:
+    with eventlog.EventLog(_new(tmp_path), lambda: 1) as log:
         log.emit(made(ev.FaultPrepared))
         log.emit(made(ev.ResourceCreated))
     assert len(synced) == 2
@@ -153,7 +154,7 @@ def test_a_full_disk_is_told_by_name(tmp_path: Path) -> None:
         def close(self) -> None:
             raise OSError(28, "No space left on device")
 
-    log = ev.EventLog(tmp_path, lambda: 1)
+    log = eventlog.EventLog(tmp_path, lambda: 1)
     log._file.close()
     log._file = Full()  # type: ignore[assignment]
     with pytest.raises(RunDirError, match="No space left on device; free space"):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import events as ev
+from harness import eventlog
 from harness.errors import RunDirError
 from harness.evidence import conclude
 from harness.judge import judge
@@ -23,11 +23,11 @@ def gate(verdict: Verdict, name: str) -> Gate:
 
 
 def lines_of(directory: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (directory / ev.FILE).read_text().splitlines()]
+    return [json.loads(line) for line in (directory / eventlog.FILE).read_text().splitlines()]
 
 
 def write_lines(directory: Path, lines: list[dict[str, Any]]) -> None:
-    (directory / ev.FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (directory / eventlog.FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def appended(directory: Path, **event: Any) -> None:
@@ -41,7 +41,7 @@ def test_the_run_passes_as_it_is(passed: Path) -> None:
 
 
 def test_a_run_cut_at_any_byte_of_its_last_events_is_inconclusive(light: Path) -> None:
-    log = light / ev.FILE
+    log = light / eventlog.FILE
     whole = log.read_bytes()
     stop = len(b"".join(whole.splitlines(keepends=True)[:-3]))
     for length in range(len(whole) - 1, stop - 1, -1):
@@ -54,7 +54,7 @@ def test_a_run_cut_at_any_byte_of_its_last_events_is_inconclusive(light: Path) -
 
 
 def test_a_run_cut_after_any_event_is_judged_and_drawn(passed: Path) -> None:
-    log = passed / ev.FILE
+    log = passed / eventlog.FILE
     lines = log.read_bytes().splitlines(keepends=True)
     for count in range(len(lines) - 1, 0, -1):
         os.truncate(log, len(b"".join(lines[:count])))

@@ -42,6 +42,10 @@ async def until(check: Callable[[], Any], what: str) -> Any:
     return await asyncio.to_thread(eventually, check, what)
 
 
+RESERVED = 0b11 << 31
+"""Signals 32 and 33: the C library keeps them for its threads and lets nobody change or restore them."""
+
+
 def test_a_child_gets_what_its_spec_says(log: Path, tmp_path: Path) -> None:
     shows = Spec(
         "shows",
@@ -65,7 +69,7 @@ def test_a_child_gets_what_its_spec_says(log: Path, tmp_path: Path) -> None:
         assert out.read_text() == f"hello\ns3cret\n{tmp_path}\n"
         blocked, ignored, nice = (tmp_path / "err.txt").read_text().split("\n")[:3]
         assert int(blocked.split()[1], 16) == 0
-        assert int(ignored.split()[1], 16) == 0
+        assert int(ignored.split()[1], 16) & ~RESERVED == 0
         assert nice.strip() == "7"
 
     with (tmp_path / "in.txt").open() as stdin, out.open("w") as stdout:

@@ -1,0 +1,264 @@
+"""The course of one run: open the stack, bootstrap, load and probes, warm-up, the scenario's body, the truth."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from harness import bootstrap, history, membership, truth
+from harness import events as ev
+from harness.errors import HarnessError
+from harness.folds import Latch
+from harness.ledger import HISTORY
+from harness.ledger import history as read_history
+from harness.live import LiveRun, RunOver
+from harness.load import SIZES, users_for
+from harness.observer import Observer
+from harness.plan import Decider
+from harness.records import LOAD, Outcome
+from harness.stack import Context, LaneSpec, LoadRequest, MeterPlan, NoAnswer, StackRequest, WatcherSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AsyncExitStack
+    from pathlib import Path
+
+    from harness.api import Scenario
+    from harness.config import Settings
+    from harness.eventlog import EventLog
+    from harness.stack import Open, Stack
+    from harness.timings import Env
+
+_STEADY_SLOTS = 60
+_STEADY_LOAD = 0.7
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything one run is made from. `server_env` reaches the replicas only."""
+
+    scenario: Scenario
+    settings: Settings
+    seed: int
+    run: str
+    directory: Path
+    open: Open
+    server_env: Mapping[str, str]
+    command: Sequence[str]
+    say: Callable[[str], None]
+
+
+class Course:
+    """The parts of one run while it lasts: made, gone through once, sealed."""
+
+    def __init__(
+        self, request: Request, env: Env, plan: list[dict[str, Any]], log: EventLog, now_ns: Callable[[], int]
+    ) -> None:
+        self.request, self.env, self.plan, self.log, self.now_ns = request, env, plan, log, now_ns
+        self.injected = False
+        self.sealed = False
+
+    def emit(self, event: ev.Event) -> ev.Event:
+        """Write an event; one that comes after the seal, of a process that the teardown ends, is too late to count."""
+        if self.sealed:
+            return event
+        self.injected |= isinstance(event, ev.FaultPrepared)
+        return self.log.emit(event)
+
+    async def go(self, stack_: AsyncExitStack) -> None:
+        """Everything from the first process to the truth. The stack stays open in `stack_` for the caller to close."""
+        request, settings = self.request, self.request.settings
+        context = Context(
+            request.run, request.directory, self.emit, request.say, settings.cache_dir, settings.state_dir
+        )
+        asked = StackRequest(
+            replicas=settings.replicas,
+            time_scale=settings.time_scale,
+            coder=str(settings.coder.absolute()) if settings.coder else None,  # it starts in a folder of its own
+            server_env=request.server_env,
+            ports=settings.ports,
+        )
+        began = self.now_ns()
+        request.say(f"starting {settings.replicas} replicas, PostgreSQL, Toxiproxy and the balancer")
+        stack = await stack_.enter_async_context(request.open(asked, context))
+        took = (self.now_ns() - began) / 1e9
+        self.emit(
+            ev.StackReady(
+                targets=stack.topology(), time_scale=stack.time_scale, version=stack.version, took_s=round(took, 3)
+            )
+        )
+        request.say(f"stack up in {took:.1f} s: {stack.version}")
+        users = users_for(settings.size)
+        world = await bootstrap.bootstrap(stack.api("balancer"), request.run, users, settings.writers)
+        self.emit(ev.Bootstrapped(users=users, workspaces=world.workspaces))
+        lanes = _lanes(stack, world.admin)
+        watchers = [
+            WatcherSpec(f"watch-{i:02}", world.workspaces[i % len(world.workspaces)], world.admin)
+            for i in range(settings.watchers)
+        ]
+        await self._measured(stack, world, MeterPlan(lanes, watchers))
+
+    async def _measured(self, stack: Stack, world: bootstrap.World, meter_plan: MeterPlan) -> None:
+        """Load, probes, writers and the body; they end in the opposite order of their start."""
+        request, settings = self.request, self.request.settings
+        observer = Observer(request.directory, self.now_ns)
+        decider = Decider(stack.targets, Random(request.seed))
+        live = LiveRun(
+            stack=stack,
+            observer=observer,
+            decider=decider,
+            lanes=meter_plan.lanes,
+            settings=settings,
+            scenario=request.scenario,
+            env=self.env,
+            held_s=sum(step["seconds"] for step in self.plan if step["do"] == "hold"),
+            emit=self.emit,
+            say=request.say,
+            now_ns=self.now_ns,
+        )
+        load = LoadRequest(request.scenario.load, len(world.user_tokens), world.user_tokens, request.seed)
+        file = history.HistoryFile(request.directory, self.now_ns)
+        try:
+            async with stack.meter(meter_plan) as meter, stack.load(load) as files:
+                self.emit(
+                    ev.MeterStarted(
+                        lanes=[lane.to_json() for lane in meter_plan.lanes],
+                        watchers=[w.to_json() for w in meter_plan.watchers],
+                        deadline_ms=meter_plan.deadline_ms,
+                    )
+                )
+                self.emit(ev.LoadStarted(files=files, users=load.users, rate=float(SIZES[settings.size])))
+                try:
+                    async with anyio.create_task_group() as tasks:
+                        tasks.start_soon(observer.run, meter)
+                        for writer in _writers(request, stack, world, file):
+                            tasks.start_soon(writer.run)
+                        tasks.start_soon(self._membership, stack, world.admin, live)
+                        await self._warm_up(
+                            observer, live, settings.watchers, [request.directory / name for name in files]
+                        )
+                        await request.scenario.body(live)
+                        self._check_decisions(decider)
+                        tasks.cancel_scope.cancel()
+                except BaseExceptionGroup as group:
+                    raise _first(group) from group
+                self.emit(ev.Phase(name="verify"))
+                await self._truth(stack, world, live)
+        finally:
+            file.close()
+
+    async def _membership(self, stack: Stack, token: str, live: LiveRun) -> None:
+        coders = [t.name for t in stack.targets if t.role == "coder"]
+
+        def healthy() -> str:
+            return next(name for name in coders if name not in live.hurt)
+
+        planned = {name for step in self.plan if step["do"] == "fault" for name in step["targets"]}
+        live_first = [name for name in coders if name not in planned]
+        ask = (lambda: live_first[0]) if live_first else healthy
+        await membership.watch(stack, token, ask, self.emit, self.now_ns)
+
+    async def _warm_up(self, observer: Observer, live: LiveRun, watchers: int, load: Sequence[Path]) -> None:
+        self.emit(ev.Phase(name="warmup"))
+        good = frozenset({int(Outcome.OK)})
+        since = self.now_ns()
+        latches = [Latch(lane.id, good, _STEADY_SLOTS, since) for lane in live.front]
+        seen = "nothing yet"
+        with anyio.move_on_after(self.request.settings.warmup):
+            for latch in latches:
+                await observer.wait(latch, self.request.settings.warmup)
+                seen = f"lane {latch.lane}: {latch.seen}"
+            while observer.live.get("live", 0) < watchers:
+                seen = f"{observer.live.get('live', 0)} of {watchers} watchers have a snapshot"
+                await observer.tick()
+            asked, rate = float(SIZES[self.request.settings.size]), 0.0
+            while rate < _STEADY_LOAD * asked:
+                seen = f"the load makes {rate:.1f} of {asked:g} requests/s"
+                rate = await self._load_rate(load)
+            return
+        why = f"not steady after {self.request.settings.warmup:g} s of warm-up: {seen}"
+        self.emit(ev.BaselineBroken(why=why))
+        raise RunOver(why)
+
+    async def _load_rate(self, load: Sequence[Path]) -> float:
+        """Requests per second over the next second: each has two marks in its file."""
+        before, began = _marks(load), self.now_ns()
+        await anyio.sleep(1.0)
+        return (_marks(load) - before) / 2 / ((self.now_ns() - began) / 1e9)
+
+    def _check_decisions(self, decider: Decider) -> None:
+        planned = [step["targets"] for step in self.plan if step["do"] == "fault"]
+        done = [step["targets"] for step in decider.steps]
+        if planned != done:
+            raise HarnessError(f"the run hurt {done}, the plan said {planned}: a scenario must decide the same twice")
+
+    async def _truth(self, stack: Stack, world: bootstrap.World, live: LiveRun) -> None:
+        names = {w.workspace for w in read_history(self.request.directory / HISTORY) if w.workspace}
+        names |= set(world.workspaces)
+        unhurt = [t.name for t in stack.targets if t.role == "coder" and t.name not in live.hurt]
+        name = unhurt[0] if unhurt else "balancer"
+        try:
+            self.emit(await truth.by_api(stack.api(name), world.admin, names, name))
+        except NoAnswer as error:
+            self.request.say(f"the truth could not be read: {error}")
+        sql = await truth.by_sql(stack, names)
+        if sql is not None:
+            self.emit(sql)
+
+
+def _writers(request: Request, stack: Stack, world: bootstrap.World, file: history.HistoryFile) -> list[history.Writer]:
+    api = stack.api("balancer")
+    return [
+        history.Writer(
+            name=f"w{i}",
+            api=api,
+            token=world.admin,
+            template=world.template,
+            prefix=f"chaos-{request.run}-w{i}",
+            out=file,
+            workspace=workspace,
+        )
+        for i, workspace in enumerate(world.workspaces)
+    ]
+
+
+def _marks(load: Sequence[Path]) -> int:
+    return sum(path.stat().st_size // LOAD.size for path in load if path.is_file())
+
+
+_FRESH, _DB = "/api/v2/buildinfo", "/api/v2/users/me"
+
+
+def _lanes(stack: Stack, token: str) -> list[LaneSpec]:
+    """Fresh, pinned and database lanes of the balancer and of every replica."""
+    lanes: list[LaneSpec] = []
+    watched = [t for t in stack.targets if t.role == "balancer"] + [t for t in stack.targets if t.role == "coder"]
+    for target in watched:
+        front = target.role == "balancer"
+        for kind, rate in (
+            ("fresh", 50.0 if front else 20.0),
+            ("pinned", 20.0 if front else 10.0),
+            ("db", 50.0 if front else 10.0),
+        ):
+            path, key = (_DB, token) if kind == "db" else (_FRESH, None)
+            lanes.append(LaneSpec(len(lanes), target.name, target.role, kind, path, rate, key))
+    return lanes
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Pick the most telling exception of a group: ours before anything else, a cancellation last."""
+    flat: list[BaseException] = []
+    todo: list[BaseException] = [group]
+    while todo:
+        error = todo.pop(0)
+        todo += list(error.exceptions) if isinstance(error, BaseExceptionGroup) else []
+        flat += [] if isinstance(error, BaseExceptionGroup) else [error]
+    ranked = sorted(
+        flat,
+        key=lambda e: (isinstance(e, RunOver), not isinstance(e, HarnessError), isinstance(e, asyncio.CancelledError)),
+    )
+    return ranked[0]
