@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-LOCKED = ["--set", "writers=5"]
+LOCKED = ["--set", "writers=8"]
 """Builds take the lock exclusively: at a quarter of the time 15 writers alone would make a calm system queue."""
 BUGS = {
     "ack-before-commit": ("replica-kill", "writes-kept", ["--set", "writers=30"]),
     "ready-before-pool": ("replica-kill", "none-before-ready", []),
     "heartbeat-10x": ("replica-kill", "membership-drops", []),
     "watch-no-snapshot": ("replica-kill", "sessions-back watch.eager", []),
-    "holds-lock-in-request": ("replica-freeze", "others-not-blocked", LOCKED),
+    "holds-lock-in-request": ("replica-freeze", "others-not-blocked", [*LOCKED, "--set", "hold=10s"]),
 }
 TWINS = {
     "slow-commit,watch-slow-snapshot,slow-ready,heartbeat-1.3x": ("replica-kill", []),
-    "lock-with-timeout": ("replica-freeze", LOCKED),
+    "lock-with-timeout": ("replica-freeze", [*LOCKED, "--set", "hold=8s"]),
 }
-QUICK = ["--time-scale", "0.25", "--set", "baseline=3s", "--set", "calm=3s", "--set", "recovery=12s"]
+QUICK = ["--time-scale", "0.25", "--set", "baseline=2s", "--set", "calm=3s", "--set", "recovery=12s"]
 
 
 TRIES = 3
