@@ -5,7 +5,7 @@ The engine knows only this file. `fake` implements it in memory under virtual ti
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -177,5 +177,3 @@ class Stack(Protocol):
 
 Open = Callable[[StackRequest, Context], AbstractAsyncContextManager[Stack]]
 """A backend is one function `open(request, context)`."""
-
-Work = Callable[[], Awaitable[None]]

@@ -82,16 +82,3 @@ def one(role: str) -> Selector:
 def each(role: str) -> Selector:
     """Every target of `role`, at once."""
     return Selector(role, f"each {role}", lambda targets, _: targets)
-
-
-def named(role: str, name: str) -> Selector:
-    """Exactly the target `name` of `role`."""
-
-    def choose(targets: Sequence[Target], _: Random) -> Sequence[Target]:
-        found = [target for target in targets if target.name == name]
-        if not found:
-            names = ", ".join(target.name for target in targets)
-            raise UsageError(f"no {role} is named {name!r}; this stack has: {names}")
-        return found
-
-    return Selector(role, name, choose)

@@ -42,10 +42,6 @@ class Toxiproxy:
         self._server = _bind(_server.Toxiproxy, {"APIConsumer": Consumer, "Proxy": bound})()
         self._where = address.url
 
-    async def version(self) -> str:
-        """Version the server answers with."""
-        return str(await self._do("version", lambda: (self._server.version() or b"").decode(errors="replace")))
-
     async def create(self, name: str, listen: Address, upstream: Address) -> None:
         """Create a proxy and read it back."""
         want = (f"{listen.host}:{listen.port}", f"{upstream.host}:{upstream.port}")
@@ -57,17 +53,6 @@ class Toxiproxy:
                 raise HarnessError(f"toxiproxy at {self._where}: proxy {name} is not as asked: {made and vars(made)}")
 
         await self._do(f"create proxy {name}", work)
-
-    async def toxics(self, proxy: str) -> dict[str, dict[str, Any]]:
-        """Return the toxics of a proxy by name, as `{type, stream, toxicity, attributes}`."""
-
-        def work() -> dict[str, dict[str, Any]]:
-            found = self._server.get_proxy(proxy)
-            if found is None:
-                raise HarnessError(f"toxiproxy at {self._where}: no proxy {proxy}")
-            return {name: vars(toxic) for name, toxic in found.toxics().items()}
-
-        return await self._do(f"read toxics of {proxy}", work)  # type: ignore[no-any-return]
 
     async def _do(self, what: str, work: Callable[[], Any]) -> Any:
         try:
