@@ -1,127 +1,35 @@
-"""`make bench`: start and end of a stack, the command line, judging a million records, decision to proven effect."""
+"""`make bench`: every file of this folder with a `run(temp)`, or those that are named on the command line."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import resource
+import importlib
 import shutil
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from bench.million import enlarge
-from harness.config import load
-from harness.stack import Context, StackRequest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-ROUNDS = 3
 
 
-def show(name: str, values: list[float], unit: str, goal: str) -> None:
-    low, mid, high = min(values), statistics.median(values), max(values)
-    print(
-        f"{name:<44} median {mid:8.3f} {unit:<3} (min {low:.3f}, max {high:.3f}, n={len(values)})   goal {goal}",
-        flush=True,
-    )
+def names() -> list[str]:
+    """Benchmarks of this folder, in alphabetical order."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return [file.stem for file in files if "\ndef run(temp: Path)" in file.read_text(encoding="utf-8")]
 
 
-def timed(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
-def help_text() -> None:
-    command = [str(Path(sys.executable).parent / "coder-chaos"), "--help"]
-    values = [timed(lambda: subprocess.run(command, check=True, capture_output=True)) for _ in range(10)]
-    show("coder-chaos --help", values, "s", "<= 0.2 s")
-
-
-def stack_up_and_down(temp: Path) -> None:
-    from harness.backends import local
-
-    settings = load({}, {})
-    ups, downs = [], []
-    for number in range(ROUNDS + 1):
-        directory = temp / f"stack-{number}"
-        directory.mkdir()
-        context = Context(
-            f"bench{number}", directory, lambda _: None, lambda _: None, settings.cache_dir, temp / "state"
-        )
-
-        async def once(context: Context = context) -> tuple[float, float]:
-            began = time.perf_counter()
-            async with local.open(StackRequest(), context):
-                up = time.perf_counter() - began
-                began = time.perf_counter()
-            return up, time.perf_counter() - began
-
-        up, down = asyncio.run(once())
-        if number:  # the first one fills the caches
-            ups.append(up)
-            downs.append(down)
-    show("stack up, warm (3 replicas)", ups, "s", "<= 6 s")
-    show("stack down", downs, "s", "<= 3 s")
-
-
-def one_run(temp: Path) -> Path:
-    """A real run; its record files are what the next benchmark enlarges."""
-    command = [str(Path(sys.executable).parent / "coder-chaos"), "run", "-s", "replica-kill", "--seed", "1"]
-    options = [
-        "--runs-dir",
-        str(temp / "runs"),
-        "--time-scale",
-        "0.25",
-        "--set",
-        "baseline=3s",
-        "--set",
-        f"state_dir={temp / 'state'}",
-    ]
-    subprocess.run(command + options, check=False, capture_output=True)
-    return (temp / "runs" / "latest").resolve()
-
-
-def decision_to_proof(directory: Path) -> None:
-    at = {}
-    for line in (directory / "events.jsonl").read_text().splitlines():
-        event = json.loads(line)
-        at.setdefault(event["kind"], event["t_ns"])
-    show(
-        "kill: decision to effect proven on the path",
-        [(at["fault.proven"] - at["fault.prepared"]) / 1e9],
-        "s",
-        "measured",
-    )
-
-
-def judge_and_report(directory: Path, temp: Path) -> None:
-    big = enlarge(directory, temp / "million", records=1_000_000)
-    code = "import sys; from pathlib import Path; from harness.evidence import conclude; print(conclude(Path(sys.argv[1]))[0].status)"
-    command = [sys.executable, "-c", code, str(big)]
-    values = [timed(lambda: subprocess.run(command, check=True, capture_output=True)) for _ in range(ROUNDS)]
-    show("judge and report of 1,000,000 records", values, "s", "<= 10 s")
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    show("  peak memory of the largest child", [peak], "MiB", "<= 500 MiB")
-
-
-def main() -> None:
-    temp = Path(tempfile.mkdtemp(prefix="chaos-bench-"))
-    try:
-        help_text()
-        stack_up_and_down(temp)
-        directory = one_run(temp)
-        decision_to_proof(directory)
-        judge_and_report(directory, temp)
-    finally:
-        shutil.rmtree(temp, ignore_errors=True)
+def main() -> int:
+    """Run them one after the other, each with a folder of its own; 2 for a name that is none."""
+    known, wanted = names(), sys.argv[1:]
+    if unknown := [name for name in wanted if name not in known]:
+        print(f"bench: unknown {', '.join(unknown)}; known: {', '.join(known)}", file=sys.stderr)
+        return 2
+    for name in wanted or known:
+        temp = Path(tempfile.mkdtemp(prefix="chaos-bench-"))
+        print(f"== {name}", flush=True)
+        try:
+            importlib.import_module(f"bench.{name}").run(temp)
+        finally:
+            shutil.rmtree(temp, ignore_errors=True)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
