@@ -13,7 +13,7 @@ from struct import pack
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from harness.probes.plan import PlanError
+from harness.probes.plan_keys import PlanError
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop

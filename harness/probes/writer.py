@@ -10,7 +10,7 @@ import os
 import select
 from typing import TYPE_CHECKING, Final
 
-from harness.probes.plan import PlanError
+from harness.probes.plan_keys import PlanError
 from harness.records import SLOT
 
 if TYPE_CHECKING:
