@@ -1,5 +1,8 @@
 """Fixed-size records: one per probe slot (`slots.bin`), two per load request (`load-N.bin`).
 
+`late.bin` has the slots that were bad by READ_TIMEOUT in `slots.bin` and were followed further: the same lane and slot
+number, and how it really ended. Nothing in it changes what `slots.bin` says.
+
 All times are CLOCK_MONOTONIC in nanoseconds, 0 where the step was never reached. Files have no header: a file's length
 divided by the record's size is its count, and a torn last record is dropped and counted by the reader.
 """
@@ -40,9 +43,32 @@ class Outcome(IntEnum):
     """The slot was not sent in time or still in flight when the meter stopped: nobody can say."""
     LOCAL_ERROR = 11
     """Our own side failed (no file descriptor, no port): counts like UNKNOWN."""
+    TLS_ERROR = 12
+    """The certificate was refused, or the handshake went wrong."""
+    TLS_TIMEOUT = 13
+    """Connected, but the handshake did not finish in time."""
+    RATE_LIMITED = 14
+    """A 429. Our own rate is at fault; it says nothing about availability, so it counts like UNKNOWN."""
+    UNAUTHORIZED = 15
+    """A 401 that means it: a token that expired or was withdrawn. Bad, but by our own doing."""
 
 
-UNDECIDED: Final = frozenset({Outcome.UNKNOWN, Outcome.LOCAL_ERROR})
+UNDECIDED: Final = frozenset({Outcome.UNKNOWN, Outcome.LOCAL_ERROR, Outcome.RATE_LIMITED})
+
+
+def of_status(status: int, body: bytes | bytearray) -> Outcome:
+    """Class of a complete answer whose status is not the wanted one.
+
+    Builds before coder/coder PR #23352 answer 401 while their database is away; only the text "Internal error" in the
+    body tells that from a token that is no longer good (coderd/httpmw/apikey.go).
+    """
+    if 500 <= status <= 599:
+        return Outcome.SERVER_ERROR
+    if status == 429:
+        return Outcome.RATE_LIMITED
+    if status == 401 and b"internal error" not in body.lower():
+        return Outcome.UNAUTHORIZED
+    return Outcome.OTHER_STATUS
 
 
 class Slot(NamedTuple):
@@ -72,11 +98,14 @@ REDIALLED: Final = 1
 SLOT: Final = Struct("<HBBHHIqqqqq4x")
 
 LOAD_START: Final = 1
+"""A request was sent. `size` is how late, in microseconds: it was intended at `t` minus that."""
 LOAD_END: Final = 2
+LOAD_DROPPED: Final = 3
+"""An arrival that was never sent because too many were in flight. `t` is its intended moment."""
 
 
 class LoadMark(NamedTuple):
-    """The start or the end of one request of the load. `name` indexes the names file beside the records."""
+    """A mark of one request of the load, by `kind`. `name` indexes the names file beside the records."""
 
     kind: int
     outcome: int

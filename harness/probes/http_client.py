@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from harness.records import Outcome
+from harness.records import Outcome, of_status
 
 if TYPE_CHECKING:
     from harness.probes.plan import LanePlan
@@ -107,7 +107,7 @@ class Answer:
         if not self._complete and not oversized:
             return Outcome.CLOSED
         if self.status != expect_status:
-            return Outcome.SERVER_ERROR if 500 <= self.status <= 599 else Outcome.OTHER_STATUS
+            return of_status(self.status, self._body)
         if oversized or (expect_body is not None and expect_body not in self._body):
             return Outcome.WRONG_BODY
         return Outcome.OK

@@ -9,6 +9,11 @@ from harness.probes.plan import LanePlan
 from harness.records import Outcome
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Chaos-Upstream: 10.0.0.1:3001\r\n\r\nOK"
+GONE = (
+    b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 130\r\n\r\n"
+    b'{"message":"An internal error occurred. Please try again or contact the system administrator.",'
+    b'"detail":"Internal error fetching"}'
+)
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nO\r\n1\r\nK\r\n0\r\n\r\n"
 
 
@@ -38,6 +43,10 @@ def read(data: bytes, *, step: int = 1 << 20, eof: bool = False) -> Answer:
         (OK.replace(b"OK", b"KO"), False, Outcome.WRONG_BODY, True),
         (OK.replace(b"200", b"503"), False, Outcome.SERVER_ERROR, True),
         (OK.replace(b"200", b"404"), False, Outcome.OTHER_STATUS, True),
+        (OK.replace(b"200", b"302"), False, Outcome.OTHER_STATUS, True),
+        (OK.replace(b"200", b"429"), False, Outcome.RATE_LIMITED, True),
+        (OK.replace(b"200", b"401"), False, Outcome.UNAUTHORIZED, True),
+        (GONE, False, Outcome.OTHER_STATUS, True),
         (b"HTTP/1.1 204 No Content\r\n\r\n", False, Outcome.OTHER_STATUS, True),
         (b"HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", True, Outcome.OTHER_STATUS, False),
         (b"<html>not HTTP</html>", False, Outcome.MALFORMED, False),
