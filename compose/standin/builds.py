@@ -127,7 +127,7 @@ async def list_builds(request: web.Request) -> web.Response:
 
 async def one_build(request: web.Request) -> web.Response:
     """Give a build by its id."""
-    build_id = path_uuid(request, "build")
+    build_id = path_uuid(request, "workspacebuild")
     row = await services_of(request).db.row("SELECT * FROM builds_with_job WHERE id = $1", build_id)
     if row is None or not request[ACTOR].may_see(row["owner_id"]):
         raise not_found()
@@ -137,5 +137,5 @@ async def one_build(request: web.Request) -> web.Response:
 ROUTES = (
     Route("POST", "/workspaces/{workspace}/builds", create_build, builds=True),
     Route("GET", "/workspaces/{workspace}/builds", list_builds),
-    Route("GET", "/workspacebuilds/{build}", one_build),
+    Route("GET", "/workspacebuilds/{workspacebuild}", one_build),
 )

@@ -74,7 +74,7 @@ async def delete_key(request: web.Request) -> web.Response:
     deleted = await services_of(request).db.value(
         "DELETE FROM api_keys WHERE user_id = $1 AND id = $2 RETURNING id",
         user["id"],
-        request.match_info["key"],
+        request.match_info["keyid"],
     )
     if deleted is None:
         raise not_found()
@@ -85,5 +85,5 @@ ROUTES = (
     Route("POST", "/users/{user}/keys", create_key),
     Route("POST", "/users/{user}/keys/tokens", create_token),
     Route("GET", "/users/{user}/keys/tokens", list_tokens),
-    Route("DELETE", "/users/{user}/keys/{key}", delete_key),
+    Route("DELETE", "/users/{user}/keys/{keyid}", delete_key),
 )

@@ -12,7 +12,7 @@ from standin.auth import ACTOR
 from standin.body import Body, path_uuid
 from standin.db import Conn
 from standin.errors import ApiError, not_found
-from standin.lookup import as_uuid, find_organization
+from standin.lookup import find_organization
 from standin.pubsub import JOB_POSTED
 from standin.ratelimit import FILES_LIMIT
 from standin.routing import Access, Route, answer
@@ -107,7 +107,7 @@ async def create_version(request: web.Request) -> web.Response:
 
 async def one_version(request: web.Request) -> web.Response:
     """Give a template version with its import job."""
-    version_id = path_uuid(request, "version")
+    version_id = path_uuid(request, "templateversion")
     row = await services_of(request).db.row("SELECT * FROM versions_with_job WHERE id = $1", version_id)
     if row is None:
         raise not_found()
@@ -166,14 +166,14 @@ async def list_templates(request: web.Request) -> web.Response:
 
 async def one_template(request: web.Request) -> web.Response:
     """Give a template by its id, or by its name within an organization."""
-    db, name = services_of(request).db, request.match_info["template"]
+    db = services_of(request).db
     if "organization" in request.match_info:
+        name = request.match_info["templatename"]
         organization = (await find_organization(db, request.match_info["organization"]))["id"]
         where, values = "WHERE t.organization_id = $1 AND lower(t.name) = lower($2)", (organization, name)
         row = await db.row(f"{_TEMPLATE_SQL} {where}", *values)
     else:
-        path_uuid(request, "template")
-        row = await db.row(f"{_TEMPLATE_SQL} WHERE t.id = $1", as_uuid(name))
+        row = await db.row(f"{_TEMPLATE_SQL} WHERE t.id = $1", path_uuid(request, "template"))
     if row is None:
         raise not_found()
     return answer(views.template(row))
@@ -182,10 +182,10 @@ async def one_template(request: web.Request) -> web.Response:
 ROUTES = (
     Route("POST", "/files", upload_file, limit=FILES_LIMIT),
     Route("POST", "/organizations/{organization}/templateversions", create_version, Access.OWNER),
-    Route("GET", "/templateversions/{version}", one_version),
+    Route("GET", "/templateversions/{templateversion}", one_version),
     Route("POST", "/organizations/{organization}/templates", create_template, Access.OWNER),
     Route("GET", "/organizations/{organization}/templates", list_templates),
-    Route("GET", "/organizations/{organization}/templates/{template}", one_template),
+    Route("GET", "/organizations/{organization}/templates/{templatename}", one_template),
     Route("GET", "/templates", list_templates),
     Route("GET", "/templates/{template}", one_template),
 )

@@ -155,7 +155,7 @@ async def workspace_by_name(request: web.Request) -> web.Response:
         "SELECT * FROM workspaces_with_build WHERE w_owner_id = $1 AND lower(w_name) = lower($2) "
         "ORDER BY w_deleted, w_created_at DESC LIMIT 1",
         user["id"],
-        request.match_info["name"],
+        request.match_info["workspacename"],
     )
     return answer(views.workspace(_not_gone(request, _visible(actor, row))))
 
@@ -165,5 +165,5 @@ ROUTES = (
     Route("POST", "/organizations/{organization}/members/{user}/workspaces", create_workspace),
     Route("GET", "/workspaces", list_workspaces),
     Route("GET", "/workspaces/{workspace}", one_workspace),
-    Route("GET", "/users/{user}/workspace/{name}", workspace_by_name),
+    Route("GET", "/users/{user}/workspace/{workspacename}", workspace_by_name),
 )

@@ -1,6 +1,5 @@
 """One PostgreSQL server per session, an empty schema per test."""
 
-import os
 import shutil
 import sys
 import tempfile
@@ -8,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from standin_postgres import NOBODY, ROOT, Postgres
+from standin_postgres import ROOT, Postgres, chown_for_postgres
 
 sys.path.insert(0, str(ROOT / "compose"))
 
@@ -18,8 +17,7 @@ def postgres() -> Iterator[Postgres]:
     folder = Path(tempfile.mkdtemp(prefix="standin-pg-"))
     server: Postgres | None = None
     try:
-        if os.geteuid() == 0:
-            os.chown(folder, NOBODY, NOBODY)
+        chown_for_postgres(folder)
         server = Postgres(folder)
         server.wait()
         yield server

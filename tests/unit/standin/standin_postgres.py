@@ -36,6 +36,12 @@ def _as_nobody(*command: str) -> list[str]:
     return [*drop, *keep, *command]
 
 
+def chown_for_postgres(folder: Path) -> None:
+    """Give the folder to whom the server will run as."""
+    if os.geteuid() == 0:
+        os.chown(folder, NOBODY, NOBODY)
+
+
 class Postgres:
     """A server on 127.0.0.1 that trusts everybody, without durability: it dies with the tests."""
 

@@ -1,0 +1,148 @@
+"""For each row of the table of calls a request that succeeds, and the deployment it is sent to."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+from coder_api import API, TOKEN_HEADER, Call
+from websockets.asyncio.client import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    import httpx
+    from standin_lab import Client, Site
+
+
+@dataclass
+class Sent:
+    """What a row's example sends beside its method and path."""
+
+    body: Any = None
+    parts: dict[str, str] = field(default_factory=dict)
+    query: str = ""
+    client: Client | None = None
+
+
+@dataclass
+class World:
+    """One replica with an owner, a member who can log in, a template and a workspace, on a loop of its own."""
+
+    up: Site
+    member: Client
+    login: dict[str, str]
+    parts: dict[str, str]
+    """What stands for the parts of a path."""
+    file_id: str
+    run: Callable[[Coroutine[Any, Any, None]], None]
+
+    def path(self, call: Call, parts: dict[str, str] | None = None) -> str:
+        known = self.parts | (parts or {})
+        return re.sub(r"\{([a-z]+)\}", lambda match: known[match[1]], call.path)
+
+    async def send(self, call: Call, sent: Sent, client: Client | None = None) -> httpx.Response:
+        more: dict[str, Any] = {}
+        if isinstance(sent.body, bytes):
+            more = {"content": sent.body, "headers": {"Content-Type": "application/x-tar"}}
+        elif sent.body is not None:
+            more = {"json": sent.body}
+        chosen = client or sent.client or self.up.owner
+        return await chosen.call(call.method, self.path(call, sent.parts) + sent.query, **more)
+
+    def dial(self, call: Call, client: Client) -> connect:
+        url = f"ws{client.base.removeprefix('http')}{self.path(call)}"
+        headers = {TOKEN_HEADER: client.token} if client.token else {}
+        return connect(url, additional_headers=headers, proxy=None)
+
+
+def _name() -> str:
+    return f"n{uuid4().hex[:12]}"
+
+
+def _user() -> dict[str, Any]:
+    name = _name()
+    return {"username": name, "email": f"{name}@example.com", "login_type": "none", "user_status": "active"}
+
+
+async def _first_user(_world: World) -> Sent:
+    return Sent({"email": "x@example.com", "username": _name(), "password": _name(), "trial": False})
+
+
+async def _login(world: World) -> Sent:
+    return Sent(world.login)
+
+
+async def _logout(world: World) -> Sent:
+    owner = world.up.owner
+    return Sent(client=owner.with_token((await owner.post("/users/me/keys", {}))["key"]))
+
+
+async def _token(_world: World) -> Sent:
+    return Sent({"token_name": _name(), "lifetime": 3600 * 10**9})
+
+
+async def _list_tokens(world: World) -> Sent:
+    await world.up.owner.post("/users/me/keys/tokens", {"token_name": _name()})
+    return Sent()
+
+
+async def _delete_key(world: World) -> Sent:
+    key = (await world.up.owner.post("/users/me/keys", {}))["key"]
+    return Sent(parts={"keyid": key.partition("-")[0]})
+
+
+async def _version(world: World) -> Sent:
+    return Sent({"storage_method": "file", "provisioner": "echo", "file_id": world.file_id, "name": _name()})
+
+
+async def _template(world: World) -> Sent:
+    return Sent({"name": _name(), "template_version_id": world.parts["templateversion"]})
+
+
+async def _workspace(world: World) -> Sent:
+    return Sent({"name": _name(), "template_id": world.up.template})
+
+
+async def _build(world: World) -> Sent:
+    return Sent({"transition": "stop", "reason": "dashboard"}, {"workspace": await world.up.workspace(_name())})
+
+
+async def _checks(_world: World) -> Sent:
+    check = {"object": {"resource_type": "workspace", "any_org": True}, "action": "read"}
+    return Sent({"checks": {"a": check, "b": check}})
+
+
+async def _file(_world: World) -> Sent:
+    return Sent(_name().encode())
+
+
+async def _new_user(_world: World) -> Sent:
+    return Sent(_user())
+
+
+EXAMPLES: Final[dict[str, Callable[[World], Awaitable[Sent]]]] = {
+    "POST /users/first": _first_user,
+    "POST /users/login": _login,
+    "POST /users/logout": _logout,
+    "POST /users": _new_user,
+    "POST /users/{user}/keys/tokens": _token,
+    "GET /users/{user}/keys/tokens": _list_tokens,
+    "DELETE /users/{user}/keys/{keyid}": _delete_key,
+    "POST /files": _file,
+    "POST /organizations/{organization}/templateversions": _version,
+    "POST /organizations/{organization}/templates": _template,
+    "POST /users/{user}/workspaces": _workspace,
+    "POST /organizations/{organization}/members/{user}/workspaces": _workspace,
+    "POST /workspaces/{workspace}/builds": _build,
+    "POST /authcheck": _checks,
+}
+"""What other rows send is their path, filled from the world."""
+
+
+async def example(world: World, call: Call) -> Sent:
+    """A request that the row's call answers with success; whatever it needs is made first."""
+    make = EXAMPLES.get(call.name.replace(API, ""))
+    return await make(world) if make else Sent()
