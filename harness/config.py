@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from harness.discover import nearest
 from harness.errors import UsageError
+from harness.stack import SESSION_KINDS, SESSION_POLICIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +20,7 @@ PREFIX = "CHAOS_"
 _NOT_SETTINGS = frozenset({"CHAOS_SETUP_DOCKER"})
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]*)")
+MOST_SESSIONS = 20_000
 _PORTS = re.compile(r"(\d+)-(\d+)")
 
 
@@ -47,8 +49,26 @@ def parse_ports(value: object) -> object:
     return range(int(match[1]), int(match[2]) + 1)
 
 
+def parse_sessions(value: object) -> object:
+    """Populations of "watch.vscode=3,echo.eager=4" as a mapping from kind.policy to a number."""
+    if not isinstance(value, str):
+        return value
+    populations: dict[str, int] = {}
+    for part in filter(None, (part.strip() for part in value.split(","))):
+        name, _, count = part.partition("=")
+        kind, _, policy = name.partition(".")
+        if kind not in SESSION_KINDS or policy not in SESSION_POLICIES:
+            known = f"kinds {', '.join(SESSION_KINDS)}; policies {', '.join(SESSION_POLICIES)}"
+            raise ValueError(f"{name!r} is not a population; write it as kind.policy=number ({known})")
+        if not count.isascii() or not count.isdigit() or int(count) > MOST_SESSIONS:
+            raise ValueError(f"{part!r} needs a whole number up to {MOST_SESSIONS}; write it as {name}=3")
+        populations[name] = int(count)
+    return populations
+
+
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 Ports = Annotated[Any, BeforeValidator(parse_ports)]
+Sessions = Annotated[dict[str, int], BeforeValidator(parse_sessions)]
 
 
 class Settings(BaseModel):
@@ -64,7 +84,11 @@ class Settings(BaseModel):
         1.0, ge=0.05, le=1.0, description="speed of the server's own timers; below 1 only the stand-in can"
     )
     coder: Path | None = Field(None, description="path of a `coder` binary to run instead of the stand-in")
-    watchers: int = Field(30, ge=1, le=2000, description="WebSocket watchers")
+    watchers: int = Field(30, ge=1, le=MOST_SESSIONS, description="eager WebSocket watchers of workspaces")
+    sessions: Sessions = Field(
+        {},
+        description="further sessions, as kind.policy=number, separated by commas",
+    )
     writers: int = Field(15, ge=1, le=100, description="writers of the write history, each with a workspace of its own")
     warmup: Duration = Field(30.0, ge=1, description="longest wait until load and probes are steady")
     baseline: Duration = Field(10.0, ge=1, description="length of the calm measurement before the fault")

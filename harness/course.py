@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from harness import bootstrap, history, membership, truth
+from harness import bootstrap, history, membership, truth, watching
 from harness import events as ev
 from harness.errors import HarnessError
 from harness.folds import Latch
@@ -20,7 +20,7 @@ from harness.load import SIZES, users_for
 from harness.observer import Observer
 from harness.plan import Decider
 from harness.records import LOAD, Outcome
-from harness.stack import Context, LaneSpec, LoadRequest, MeterPlan, NoAnswer, StackRequest, WatcherSpec
+from harness.stack import Context, LoadRequest, MeterPlan, NoAnswer, StackRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 _STEADY_SLOTS = 60
 _STEADY_LOAD = 0.7
-_QUIET = 3
-"""Workspaces that are watched and never written: there only a snapshot can bring a session back, never a lucky event."""
 
 
 @dataclass(frozen=True)
@@ -95,13 +93,10 @@ class Course:
         )
         request.say(f"stack up in {took:.1f} s: {stack.version}")
         users = users_for(settings.size)
-        world = await bootstrap.bootstrap(stack.api("balancer"), request.run, users, settings.writers + _QUIET)
+        world = await bootstrap.bootstrap(stack.api("balancer"), request.run, users, settings.writers + watching.QUIET)
         self.emit(ev.Bootstrapped(users=users, workspaces=world.workspaces))
-        lanes = _lanes(stack, world.admin)
-        watchers = [
-            WatcherSpec(f"watch-{i:02}", _watched(world.workspaces, i), world.admin) for i in range(settings.watchers)
-        ]
-        await self._measured(stack, world, MeterPlan(lanes, watchers))
+        watched = watching.sessions(settings, world.workspaces, world.admin)
+        await self._measured(stack, world, MeterPlan(watching.lanes(stack, world.admin), watched))
 
     async def _measured(self, stack: Stack, world: bootstrap.World, meter_plan: MeterPlan) -> None:
         """Load, probes, writers and the body; they end in the opposite order of their start."""
@@ -140,7 +135,7 @@ class Course:
                             tasks.start_soon(writer.run)
                         tasks.start_soon(self._membership, stack, world.admin, live)
                         await self._warm_up(
-                            observer, live, settings.watchers, [request.directory / name for name in files]
+                            observer, live, len(meter_plan.watchers), [request.directory / name for name in files]
                         )
                         await request.scenario.body(live)
                         self._check_decisions(decider)
@@ -163,7 +158,7 @@ class Course:
         ask = (lambda: live_first[0]) if live_first else healthy
         await membership.watch(stack, token, ask, self.emit, self.now_ns)
 
-    async def _warm_up(self, observer: Observer, live: LiveRun, watchers: int, load: Sequence[Path]) -> None:
+    async def _warm_up(self, observer: Observer, live: LiveRun, sessions: int, load: Sequence[Path]) -> None:
         self.emit(ev.Phase(name="warmup"))
         good = frozenset({int(Outcome.OK)})
         since = self.now_ns()
@@ -174,8 +169,8 @@ class Course:
                 await observer.wait(latch, self.request.settings.warmup)
                 seen = f"lane {latch.lane}: {latch.seen}"
             # An open socket is enough to begin: whether a snapshot follows is for an objective to judge.
-            while observer.live.get("open", 0) < watchers:
-                seen = f"{observer.live.get('open', 0)} of {watchers} watchers are connected"
+            while observer.live.get("open", 0) < sessions:
+                seen = f"{observer.live.get('open', 0)} of {sessions} sessions are connected"
                 await observer.tick()
             asked, rate = float(SIZES[self.request.settings.size]), 0.0
             while rate < _STEADY_LOAD * asked:
@@ -224,38 +219,12 @@ def _writers(request: Request, stack: Stack, world: bootstrap.World, file: histo
             out=file,
             workspace=workspace,
         )
-        for i, workspace in enumerate(world.workspaces[:-_QUIET])
+        for i, workspace in enumerate(world.workspaces[: -watching.QUIET])
     ]
-
-
-def _watched(workspaces: Sequence[str], number: int) -> str:
-    """Workspace of a watcher: every other one watches a quiet workspace, the rest those that are written."""
-    written, quiet = workspaces[:-_QUIET], workspaces[-_QUIET:]
-    group = quiet if number % 2 else written
-    return group[number // 2 % len(group)]
 
 
 def _marks(load: Sequence[Path]) -> int:
     return sum(path.stat().st_size // LOAD.size for path in load if path.is_file())
-
-
-_FRESH, _DB = "/api/v2/buildinfo", "/api/v2/users/me"
-
-
-def _lanes(stack: Stack, token: str) -> list[LaneSpec]:
-    """Fresh, pinned and database lanes of the balancer and of every replica."""
-    lanes: list[LaneSpec] = []
-    watched = [t for t in stack.targets if t.role == "balancer"] + [t for t in stack.targets if t.role == "coder"]
-    for target in watched:
-        front = target.role == "balancer"
-        for kind, rate in (
-            ("fresh", 50.0 if front else 20.0),
-            ("pinned", 20.0 if front else 10.0),
-            ("db", 50.0 if front else 10.0),
-        ):
-            path, key = (_DB, token) if kind == "db" else (_FRESH, None)
-            lanes.append(LaneSpec(len(lanes), target.name, target.role, kind, path, rate, key))
-    return lanes
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -1,7 +1,8 @@
 """One probe lane as a series of due slots, and what can be read off it: outages, bad slots, quantiles.
 
-A slot is *ok*, *slow*, *bad* or *unknown*. Slow is good for availability. Unknown (not sent in time, in flight at the
-stop, or bad while the meter itself stood still) is neither: it widens the bounds.
+A slot is *ok*, *slow*, *bad* or *unknown*. Slow is good for availability and bad for a brown-out. Unknown (not sent in
+time, in flight at the stop, or bad while the meter itself stood still) is neither: it widens the bounds. A slot that was
+bad at its deadline stays bad when its answer comes later; only its latency is then known (`follow`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from harness.records import UNDECIDED, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from harness.records import Slot
 
@@ -64,6 +65,10 @@ class Series:
     lateness: array[int] = field(default_factory=lambda: array("q"))
     outcome: array[int] = field(default_factory=lambda: array("B"))
     upstream: array[int] = field(default_factory=lambda: array("H"))
+    late: dict[int, int] = field(default_factory=dict)
+    """Slots whose answer came after their deadline, with its latency in nanoseconds."""
+    lost: dict[int, int] = field(default_factory=dict)
+    """Slots that were followed past their deadline and got no good answer, and for how long that is certain."""
 
     def append(self, record: Slot) -> None:
         """Add one record, in any order; `sort` puts them right."""
@@ -73,6 +78,13 @@ class Series:
         self.lateness.append(record.sent - record.intended if record.sent else 0)
         self.outcome.append(record.outcome)
         self.upstream.append(record.upstream)
+
+    def follow(self, record: Slot) -> None:
+        """Add how a slot ended that had not been answered at its deadline."""
+        if record.outcome == Outcome.OK:
+            self.late[record.slot] = record.done - record.intended
+        elif record.done:
+            self.lost[record.slot] = record.done - record.intended
 
     def sort(self, stalls: Sequence[Interval] = ()) -> Series:
         """Order by slot, and call bad slots that overlap a stall of the meter unknown. Returns itself."""
@@ -147,8 +159,23 @@ class Series:
         return sorted(self.latency[i] for i in self.range(window) if self.outcome[i] == Outcome.OK)
 
     def all_latencies(self, window: Interval) -> list[int]:
-        """Latencies of every decided slot, sorted; an unanswered one counts as its deadline (a lower bound)."""
-        return sorted(self.latency[i] for i in self.range(window) if self.outcome[i] not in UNDECIDED)
+        """Latencies of every decided slot, sorted; an unanswered one counts for as long as it was waited for.
+
+        That is exact for an answer that came after the deadline and was followed, else a lower bound.
+        """
+        inside = (i for i in self.range(window) if self.outcome[i] not in UNDECIDED)
+        return sorted(max(self.latency[i], self._waited(self.slot[i])) for i in inside)
+
+    def _waited(self, slot: int) -> int:
+        return self.late.get(slot) or self.lost.get(slot, 0)
+
+    def served_late(self, window: Interval) -> int:
+        """Bad slots of the window whose good answer came after the deadline: slow then, not lost."""
+        return sum(self.slot[i] in self.late for i in self.range(window) if self.bad(i)) if self.late else 0
+
+    def count_slow(self, window: Interval, limit_ns: int) -> int:
+        """Good slots of the window that took longer than `limit_ns`: with them a brown-out is counted."""
+        return sum(1 for i in self.range(window) if self.outcome[i] == Outcome.OK and self.latency[i] > limit_ns)
 
 
 def quantile(ordered: Sequence[int], q: float) -> int:
@@ -178,8 +205,3 @@ def first_index(series: Series, since: int, good: bool) -> int | None:
         if series.outcome[i] == Outcome.OK if good else series.bad(i):
             return i
     return None
-
-
-def merge(latencies: Iterable[list[int]]) -> list[int]:
-    """Sorted union of sorted lists."""
-    return sorted(value for part in latencies for value in part)

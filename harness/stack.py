@@ -84,7 +84,11 @@ class Api(Protocol):
 
 @dataclass(frozen=True)
 class LaneSpec:
-    """One probe lane. `kind` is fresh, pinned (one kept connection) or db (a fresh one whose answer needs the database)."""
+    """One probe lane. `expect` is a text that only a good answer holds: the page of a proxy does not.
+
+    `kind` is fresh, pinned (one kept connection), db (a fresh one whose answer needs the database) or ws (one kept
+    WebSocket that echoes).
+    """
 
     id: int
     target: str
@@ -93,24 +97,32 @@ class LaneSpec:
     path: str
     rate_hz: float
     token: str | None = None
+    expect: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Form for the event log: without the token."""
         return {key: getattr(self, key) for key in ("id", "target", "role", "kind", "path", "rate_hz")}
 
 
+SESSION_KINDS = ("watch", "inbox", "echo")
+"""What a session is: a workspace watch, the inbox watch of a page, a numbered echo."""
+SESSION_POLICIES = ("eager", "dashboard", "terminal", "vscode", "stream")
+"""How a session behaves after a drop: see `harness.probes`. `eager` measures the server, the others what users feel."""
+
+
 @dataclass(frozen=True)
 class WatcherSpec:
-    """One watch session through the balancer."""
+    """One session through the balancer. Only a watch has a workspace; `token` is an owner's."""
 
     id: str
     workspace: str
     token: str
     policy: str = "eager"
+    kind: str = "watch"
 
     def to_json(self) -> dict[str, Any]:
         """Form for the event log: without the token."""
-        return {"id": self.id, "workspace": self.workspace, "policy": self.policy}
+        return {"id": self.id, "workspace": self.workspace, "policy": self.policy, "kind": self.kind}
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SLOTS = "slots.bin"
+LATE = "late.bin"
 METER = "meter.jsonl"
 MANIFEST = "manifest.json"
 STALL_NS = 100_000_000
@@ -161,6 +162,10 @@ class RunView:
         for record in read_slots(path) if path.is_file() else ():
             if record.lane in series:
                 series[record.lane].append(record)
+        path = self.directory / LATE
+        for record in read_slots(path) if path.is_file() else ():
+            if record.lane in series:
+                series[record.lane].follow(record)
         return {id_: s.sort(self.stalls) for id_, s in series.items()}
 
     def series(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from harness import events as ev
 from harness import recovery
+from harness.folds import p95_limit
 from harness.loadlog import requests
 from harness.records import Outcome
 from harness.series import SECOND, Interval, Series, degraded, quantile
@@ -111,17 +112,24 @@ def _availability(run: RunView) -> str:
         lines.append(
             f"  {series.lane.target:<10} {series.lane.kind:<7} bad-seconds {bad / rate:6.2f}"
             f"{f' to {(bad + unknown) / rate:.2f}' if unknown else ''}  degraded {degraded(series, run.window):5.1f} s  {text}"
-            f"  resolution {1000 / rate:.0f} ms  n={due}{_classes(series, run.window)}"
+            f"  resolution {1000 / rate:.0f} ms  n={due}{_classes(run, series)}"
         )
     return "\n".join(lines)
 
 
-def _classes(series: Series, window: Interval) -> str:
+def _classes(run: RunView, series: Series) -> str:
+    """How the slots that were not simply good ended. Slow is good, and above the limit of a recovery."""
+    window = run.window or Interval(0, 0)
     counts: dict[int, int] = {}
     for i in series.range(window):
         if series.outcome[i] != Outcome.OK:
             counts[series.outcome[i]] = counts.get(series.outcome[i], 0) + 1
     words = [f"{Outcome(o).name.lower().replace('_', ' ')} {n}" for o, n in sorted(counts.items())]
+    if late := series.served_late(window):
+        words.append(f"{late} of these answered after the deadline")
+    p95 = run.baseline_p95(series)
+    if p95 is not None and (slow := series.count_slow(window, p95_limit(p95))):
+        words.append(f"slow {slow}")
     return f"  ({', '.join(words)})" if words else ""
 
 
@@ -129,7 +137,9 @@ def _latency(run: RunView) -> str:
     wanted = [(name, window) for name, window in run.phases if name in ("baseline", "fault", "recovery", "calm")]
     if not wanted or not run.front:
         return ""
-    lines = ["LATENCY through the balancer, by phase (from the intended send; an unanswered slot counts its deadline)"]
+    lines = [
+        "LATENCY through the balancer, by phase (from the intended send; an unanswered slot counts as long as it was waited for)"
+    ]
     for series in run.front:
         for name, window in wanted:
             values = series.all_latencies(window)

@@ -14,7 +14,7 @@ HARNESS = ROOT / "harness"
 
 PURE = {
     "errors", "events", "eventlog", "records", "series", "folds", "ledger", "timeline", "recovery", "objectives", "verdict",
-    "judge", "reports", "timings",
+    "judge", "gates", "fitness", "loadlog", "reports", "timings",
 }  # fmt: skip
 """Functions over a run directory."""
 
@@ -49,11 +49,13 @@ FOREIGN = {
 }  # fmt: skip
 
 ALLOWED = {
-    "reports": {"events", "recovery", "records", "series", "verdict", "timeline", "loadlog", "objectives", "errors", "reports"},
+    "reports": {"events", "folds", "recovery", "records", "series", "verdict", "timeline", "loadlog", "objectives", "errors", "reports"},
     "objectives": {"events", "ledger", "recovery", "records", "series", "timeline", "timings", "verdict", "errors", "discover",
                    "objectives"},
     "timeline": {"eventlog", "events", "ledger", "errors", "folds", "records", "series", "timings"},
-    "judge": {"events", "folds", "objectives", "records", "series", "timeline", "verdict", "errors"},
+    "judge": {"events", "gates", "objectives", "timeline", "verdict", "errors"},
+    "gates": {"events", "fitness", "folds", "records", "timeline", "verdict"},
+    "fitness": {"events", "records", "series", "verdict"},
     "loadlog": {"errors", "records"},
     "verdict": set(),
     "records": set(),

@@ -1,4 +1,4 @@
-"""Makes the saved runs again: `python tests/golden/make.py [NAME …]`.
+"""Makes the saved runs again: `python tests/golden/make.py [NAME …]`; with `--judge` only what follows from them.
 
 One folder per run: `evidence.tar.xz` (the run directory without what follows from it), `verdict.json`, `report.txt`.
 A change of the engine that changes a verdict shows up here as a diff to be read, not to be waved through.
@@ -22,6 +22,7 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent / "contract")]
 from fake_runs import play  # noqa: E402
 
 from harness import Run, Scenario, one, runner, scenario  # noqa: E402
+from harness.evidence import conclude  # noqa: E402
 from harness.faults import Freeze, Kill  # noqa: E402
 from harness.objectives import (  # noqa: E402
     BadSeconds,
@@ -139,6 +140,13 @@ def make(name: str, folder: Path) -> None:
     (out / ARCHIVE).write_bytes(packed(run.directory, lambda file: file.name not in DERIVED))
 
 
+def judge_again(name: str, folder: Path) -> None:
+    """Judge and draw the evidence that is there, with the engine as it is now."""
+    verdict, report = conclude(unpack(name, folder))
+    (HERE / name / "verdict.json").write_text(verdict.to_json())
+    (HERE / name / "report.txt").write_text(report)
+
+
 def packed(directory: Path, wanted: Callable[[Path], bool]) -> bytes:
     """The folder as an archive that depends on nothing but its files' names and bytes."""
     out = io.BytesIO()
@@ -159,7 +167,8 @@ def unpack(name: str, folder: Path) -> Path:
 
 
 if __name__ == "__main__":
-    for chosen in sys.argv[1:] or RUNS:
+    do = judge_again if "--judge" in sys.argv else make
+    for chosen in [word for word in sys.argv[1:] if word != "--judge"] or RUNS:
         with tempfile.TemporaryDirectory() as temp:
-            make(chosen, Path(temp))
+            do(chosen, Path(temp))
         print(chosen, (HERE / chosen / ARCHIVE).stat().st_size, "bytes")  # noqa: T201

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from harness.records import Slot
+
 
 def gate(verdict: Verdict, name: str) -> Gate:
     return next(g for g in verdict.gates if g.name == name)
@@ -207,3 +209,38 @@ def test_a_damaged_line_does_not_stop_the_report(file: str, line: str, passed: P
     verdict, report = conclude(passed)
     assert verdict.status is Status.INCONCLUSIVE
     assert f"{file} was changed" in report
+
+
+def replayed(directory: Path, outcome: Outcome, which: Callable[[Slot], bool]) -> None:
+    """Write the slots again, those of `which` with another outcome."""
+    slots = read_slots(directory / "slots.bin")
+    data = b"".join(SLOT.pack(*(s._replace(outcome=int(outcome)) if which(s) else s)) for s in list(slots))
+    (directory / "slots.bin").write_bytes(data)
+
+
+def test_a_storm_of_429_says_nothing_about_users(passed: Path, resealed: Callable[[Path], None]) -> None:
+    replayed(passed, Outcome.RATE_LIMITED, lambda s: s.slot % 50 == 7)
+    resealed(passed)
+    verdict = judge(passed)
+    assert verdict.status is Status.INCONCLUSIVE
+    assert verdict.why.startswith("rate limits: ")
+    assert "probe answers were 429" in verdict.why
+
+
+def test_a_token_that_expired_is_our_own_fault(passed: Path, resealed: Callable[[Path], None]) -> None:
+    slots = list(read_slots(passed / "slots.bin"))
+    last = {s.lane: s.slot for s in slots}
+    replayed(passed, Outcome.UNAUTHORIZED, lambda s: s.lane == 2 and s.slot > last[2] - 100)
+    resealed(passed)
+    verdict = judge(passed)
+    assert verdict.status is Status.INCONCLUSIVE
+    assert verdict.why.startswith("credentials: the db lane of balancer had only 401 from ")
+
+
+def test_a_401_that_heals_is_the_deployments_failure(passed: Path, resealed: Callable[[Path], None]) -> None:
+    onset = next(line for line in lines_of(passed) if line["kind"] == "fault.injected")["after_ns"]
+    replayed(passed, Outcome.UNAUTHORIZED, lambda s: s.lane == 2 and onset < s.intended < onset + 4 * 10**9)
+    resealed(passed)
+    verdict = judge(passed)
+    assert gate(verdict, "credentials").ok
+    assert verdict.status is Status.FAIL

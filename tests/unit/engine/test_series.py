@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.records import UNDECIDED, Outcome, Slot
-from harness.series import SECOND, Interval, Lane, Outage, Series, degraded, first_index, merge, quantile
+from harness.series import SECOND, Interval, Lane, Outage, Series, degraded, first_index, quantile
 
 RATE = 20.0
 STEP = int(SECOND / RATE)
@@ -102,11 +102,6 @@ def test_quantiles_rise_and_are_samples(values: list[int]) -> None:
     assert sum(v <= p95 for v in values) >= 0.95 * len(values)
 
 
-@given(st.lists(st.lists(st.integers(0, 100)).map(sorted), max_size=5))
-def test_merging_keeps_every_sample(parts: list[list[int]]) -> None:
-    assert merge(parts) == sorted(v for part in parts for v in part)
-
-
 def test_a_bad_slot_while_the_meter_stood_still_is_unknown() -> None:
     made = Series(Lane(0, "b", "balancer", "fresh", RATE))
     for number in range(200):
@@ -141,3 +136,30 @@ def test_all_latencies_count_what_was_never_answered() -> None:
     assert len(made.good_latencies(window(3))) == 1
     assert first_index(made, START, good=False) == 1
     assert first_index(made, START + STEP, good=True) is None
+
+
+def test_a_late_answer_is_bad_and_its_latency_is_known() -> None:
+    made = series([Outcome.OK, Outcome.READ_TIMEOUT, Outcome.READ_TIMEOUT, Outcome.OK])
+    before = made.all_latencies(window(4))
+    made.follow(slot(1, Outcome.OK, latency=1_500_000_000))
+    made.follow(slot(2, Outcome.RESET, latency=4_000_000_000))
+    assert before == [2_000_000] * 4
+    assert made.all_latencies(window(4)) == [2_000_000, 2_000_000, 1_500_000_000, 4_000_000_000]
+    assert made.count_bad(window(4)) == (2, 0, 4)
+    assert made.served_late(window(4)) == 1
+    assert made.good_latencies(window(4)) == [2_000_000] * 2
+
+
+def test_what_was_still_followed_at_the_stop_changes_nothing() -> None:
+    made = series([Outcome.READ_TIMEOUT])
+    made.follow(slot(0, Outcome.UNKNOWN))
+    assert made.all_latencies(window(1)) == [2_000_000]
+    assert made.served_late(window(1)) == 0
+
+
+def test_slow_slots_are_good_and_counted() -> None:
+    made = Series(Lane(0, "b", "balancer", "fresh", RATE))
+    for number, latency in enumerate([1, 30, 31, 400]):
+        made.append(slot(number, Outcome.OK, latency * 1_000_000))
+    assert made.count_slow(window(4), 30_000_000) == 2
+    assert made.count_bad(window(4)) == (0, 0, 4)

@@ -1,0 +1,124 @@
+"""Was our own side fit to measure? Load, credentials, limits we ran into, lateness, stalls. Pure.
+
+None of this is ever the deployment's failure: a run whose meter or load was unfit is INCONCLUSIVE, with the reason.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+from harness import events as ev
+from harness.records import LOAD_END, LOAD_START, Outcome, read_load
+from harness.series import SECOND, Interval, Series, quantile
+from harness.verdict import Gate
+
+if TYPE_CHECKING:
+    from harness.timeline import RunView
+
+LATENESS_P99_MS = 100
+"""Above this the meter sends too late to date anything near the objectives' limits (seconds)."""
+STALL_S = 0.5
+UNKNOWN_SHARE = 0.02
+LOAD_SHARE = 0.5
+"""The load must reach this share of the rate it was asked for in the baseline; a stack at rest proves nothing."""
+LIMITED_SHARE = 0.01
+"""More answers 429 than this, and what was measured is the deployment's limit on us."""
+
+
+def fitness(run: RunView) -> list[Gate]:
+    """Gates about load and meter, in the order in which they explain each other."""
+    marks = _marks(run)
+    return [_load(run, marks), _limits(run, marks), _credentials(run), *_meter(run)]
+
+
+class _Marks(NamedTuple):
+    """The load in figures: requests begun in the baseline, and how all of them ended."""
+
+    baseline: int
+    outcomes: Counter[int]
+
+
+def _marks(run: RunView) -> _Marks:
+    started, window = run.last(ev.LoadStarted), run.phase("baseline") or Interval(0, 0)
+    baseline, outcomes = 0, Counter[int]()
+    for path in [run.directory / name for name in (started.files if started else [])]:
+        for mark in read_load(path) if path.is_file() else ():
+            if mark.kind == LOAD_END:
+                outcomes[mark.outcome] += 1
+            elif mark.kind == LOAD_START and window.lo <= mark.t < window.hi:
+                baseline += 1
+    return _Marks(baseline, outcomes)
+
+
+def _load(run: RunView, marks: _Marks) -> Gate:
+    started, window = run.last(ev.LoadStarted), run.phase("baseline")
+    if started is None or window is None:
+        return Gate("load", ok=False, said="never ran")
+    rate = marks.baseline / max(1e-9, (window.hi - window.lo) / SECOND)
+    said = f"{rate:.1f} requests/s in the baseline, asked for {started.rate:g}"
+    return Gate("load", rate >= LOAD_SHARE * started.rate, said)
+
+
+def _limits(run: RunView, marks: _Marks) -> Gate:
+    """A storm of 429 says that we ask too much of one key and path, not that users are hurt."""
+    probes = Counter(outcome for series in run.series() for outcome in series.outcome)
+    rows = []
+    for who, counts in (("probe", probes), ("load", marks.outcomes)):
+        limited, all_ = counts[Outcome.RATE_LIMITED], counts.total()
+        if limited > LIMITED_SHARE * all_:
+            rows.append(f"{limited} of {all_} {who} answers were 429")
+    fix = "lift CODER_API_RATE_LIMIT, or use an owner's token with the bypass header"
+    return Gate("rate limits", not rows, f"{', '.join(rows)}: {fix}" if rows else "none was met")
+
+
+def _credentials(run: RunView) -> Gate:
+    """A 401 that never heals is a token that expired or was revoked: then the lane measured our own key."""
+    for series in run.series():
+        since = _refused_to_the_end(series)
+        if since is not None:
+            at = (since - run.header.t_ns) / SECOND
+            said = f"the {series.lane.kind} lane of {series.lane.target} had only 401 from {at:.1f} s to its end"
+            return Gate("credentials", ok=False, said=f"{said}: its token expired or was revoked")
+    return Gate("credentials", ok=True, said="no token was refused to the end")
+
+
+def _refused_to_the_end(series: Series) -> int | None:
+    """Due time of the first of the 401s with which the lane ends, None when they are less than a second's."""
+    since, count = 0, 0
+    for i in range(len(series.outcome) - 1, -1, -1):
+        if series.outcome[i] == Outcome.UNAUTHORIZED:
+            since, count = series.intended[i], count + 1
+        elif series.bad(i) or series.outcome[i] == Outcome.OK:
+            break
+    return since if count >= series.lane.rate_hz else None
+
+
+def _meter(run: RunView) -> list[Gate]:
+    window = run.window
+    if window is None:
+        return []
+    lateness: list[int] = []
+    unknown = due = 0
+    for series in run.series():
+        _, missing, all_ = series.count_bad(window)
+        unknown, due = unknown + missing, due + all_
+        if series.lane.kind != "pinned":  # a pinned slot waits for its connection: that is the server's lateness
+            lateness += [series.lateness[i] for i in series.range(window)]
+    worst = max((stall.hi - stall.lo for stall in _within(run.stalls, window)), default=0) / SECOND
+    p99 = quantile(sorted(lateness), 0.99) / 1e6 if lateness else 0.0
+    share = unknown / due if due else 1.0
+    return [
+        Gate("meter lateness", p99 <= LATENESS_P99_MS, f"p99 {p99:.1f} ms, limit {LATENESS_P99_MS} ms", meter=True),
+        Gate("meter stalls", worst < STALL_S, f"longest {worst:.2f} s, limit {STALL_S} s", meter=True),
+        Gate(
+            "meter slots",
+            share <= UNKNOWN_SHARE,
+            f"{unknown} of {due} due slots unknown, limit {UNKNOWN_SHARE:.0%}",
+            meter=True,
+        ),
+    ]
+
+
+def _within(stalls: list[Interval], window: Interval) -> list[Interval]:
+    return [s for s in stalls if s.hi > window.lo and s.lo < window.hi]

@@ -1,0 +1,75 @@
+"""Validity gates: without every one of them a run proves nothing, whatever its objectives say. Pure.
+
+A gate with `meter` set says that our own side was unfit: that is never the deployment's failure.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness import events as ev
+from harness.fitness import fitness
+from harness.folds import Latch, Proof
+from harness.records import Outcome
+from harness.timeline import records_of
+from harness.verdict import Gate
+
+if TYPE_CHECKING:
+    from harness.timeline import FaultView, RunView
+
+
+def gates_of(run: RunView) -> list[Gate]:
+    """Every gate, the one that explains most first: harness, evidence, baseline, faults, load, meter."""
+    broken = run.last(ev.Broken)
+    gates = [Gate("harness", broken is None, broken.why if broken else "ran to its end")]
+    sealed = run.sealed
+    gates.append(Gate("evidence", sealed is None, sealed or "sealed; every file matches its manifest"))
+    bad = run.last(ev.BaselineBroken)
+    ok = bad is None and run.phase("baseline") is not None
+    gates.append(Gate("baseline", ok, bad.why if bad else "held" if ok else "never measured"))
+    gates += [_proven(run, fault) for fault in run.faults]
+    if not run.faults:
+        gates.append(Gate("fault", ok=False, said="none was injected"))
+    return gates + fitness(run)
+
+
+def _proven(run: RunView, fault: FaultView) -> Gate:  # noqa: PLR0911 - one return per stage reads best
+    name = f"{fault.prepared.fault} {fault.prepared.name} on {', '.join(fault.prepared.targets)}"
+    if fault.injected is None:
+        return Gate(name, ok=False, said="prepared, never injected")
+    if fault.unproven:
+        return Gate(name, ok=False, said=f"not proven: {fault.unproven.seen}")
+    if fault.proven is None:
+        return Gate(name, ok=False, said="not proven: the run ended first")
+    receipt = _receipt(run, fault)
+    if receipt is not None:
+        return Gate(name, ok=False, said=f"not proven by the records: {receipt}")
+    if fault.undone is None:
+        return Gate(name, ok=False, said="never undone")
+    if fault.healed is None:
+        return Gate(
+            name, ok=False, said=f"not healed: {fault.unhealed.seen if fault.unhealed else 'the run ended first'}"
+        )
+    return Gate(name, ok=True, said="proven on the path, undone, proven healed")
+
+
+def _receipt(run: RunView, fault: FaultView) -> str | None:
+    """Re-derive the proof from the records; None when it holds."""
+    shows, onset = fault.prepared.shows, fault.onset
+    if onset is None:
+        return "no onset"
+    end = fault.undone.before_ns if fault.undone else run.end_ns
+    good = frozenset({int(Outcome.OK)})
+    proof = Proof([], [])
+    for role, names in (("targets", fault.prepared.targets), ("controls", fault.prepared.controls)):
+        for name in names:
+            for series in run.series(target=name, kinds=("fresh",)):
+                outcomes = frozenset(shows["outcomes"]) if role == "targets" else good
+                latch = Latch(series.lane.id, outcomes, shows["need"], onset.lo)
+                (proof.targets if role == "targets" else proof.controls).append(latch)
+                for record in records_of(series):
+                    if onset.lo <= record.intended < end:
+                        latch.feed(record)
+    if not proof.targets:
+        return "no probe lane watches the target"
+    return None if proof.done else proof.seen
