@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
+from harness.edges import edges
 from harness.records import UNDECIDED, Outcome
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from harness.records import Slot
 
 SECOND = 1_000_000_000
+NOT_SENT = -1
+"""Lateness of a slot that was never sent: there was no time for it, or its line was not free before its deadline."""
 
 
 class Interval(NamedTuple):
@@ -75,7 +78,7 @@ class Series:
         self.slot.append(record.slot)
         self.intended.append(record.intended)
         self.latency.append(record.done - record.intended if record.done else 0)
-        self.lateness.append(record.sent - record.intended if record.sent else 0)
+        self.lateness.append(record.sent - record.intended if record.sent else NOT_SENT)
         self.outcome.append(record.outcome)
         self.upstream.append(record.upstream)
 
@@ -114,6 +117,18 @@ class Series:
         """Whether slot `i` certainly failed."""
         return self.outcome[i] != Outcome.OK and self.outcome[i] not in UNDECIDED
 
+    def was_sent(self, i: int) -> bool:
+        """Whether slot `i` went out at all."""
+        return self.lateness[i] != NOT_SENT
+
+    def sent(self, i: int) -> int:
+        """Monotonic ns at which slot `i` was sent, or due if it never was."""
+        return self.intended[i] + max(0, self.lateness[i])
+
+    def done(self, i: int) -> int:
+        """Monotonic ns at which slot `i` was over."""
+        return self.intended[i] + self.latency[i]
+
     def count_bad(self, window: Interval) -> tuple[int, int, int]:
         """Return (bad, unknown, due) slots of the window; slots without any record count as unknown."""
         inside = self.range(window)
@@ -136,23 +151,25 @@ class Series:
 
         Unknown slots neither begin nor end one; with `unknown_is_bad` they count as bad, for an upper bound.
         """
-        last_good = window.lo
-        first = last = -1
-        count = 0
+        before = -1
+        run: list[int] = []
         for i in self.range(window):
             if self.bad(i) or (unknown_is_bad and self.outcome[i] in UNDECIDED):
-                first, last, count = (i if first < 0 else first), i, count + 1
+                run.append(i)
             elif self.outcome[i] not in UNDECIDED:
-                if first >= 0:
-                    yield self._outage(last_good, first, last, self.intended[i], count)
-                    first, count = -1, 0
-                last_good = self.intended[i]
-        if first >= 0:
-            yield self._outage(last_good, first, last, window.hi, count)
+                if run:
+                    yield self._outage(window, before, run, i)
+                    run = []
+                before = i
+        if run:
+            yield self._outage(window, before, run, -1)
 
-    def _outage(self, last_good: int, first: int, last: int, next_good: int, count: int) -> Outage:
-        start = Interval(last_good, self.intended[first])
-        return Outage(start, Interval(self.intended[last], max(next_good, self.intended[last])), count)
+    def _outage(self, window: Interval, before: int, run: list[int], after: int) -> Outage:
+        begin_lo, begin_hi, end_lo, end_hi = edges(self, before, run, after)
+        begin_lo = window.lo if before < 0 else begin_lo
+        end_hi = end_hi if after >= 0 else max(window.hi, end_lo)
+        begin_hi = end_hi if begin_hi < 0 else begin_hi
+        return Outage(Interval(begin_lo, max(begin_lo, begin_hi)), Interval(max(begin_lo, end_lo), end_hi), len(run))
 
     def good_latencies(self, window: Interval) -> list[int]:
         """Latencies in nanoseconds from the intended time of all answered slots of the window, sorted."""

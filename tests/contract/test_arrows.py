@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HARNESS = ROOT / "harness"
 
 PURE = {
-    "errors", "events", "eventlog", "records", "series", "folds", "ledger", "timeline", "recovery", "objectives", "verdict",
+    "errors", "events", "eventlog", "records", "edges", "series", "folds", "ledger", "timeline", "recovery", "objectives", "verdict",
     "judge", "gates", "fitness", "loadlog", "reports", "timings",
 }  # fmt: skip
 """Functions over a run directory."""
@@ -63,7 +63,8 @@ ALLOWED = {
     "timings": set(),
     "events": set(),
     "eventlog": {"errors", "events"},
-    "series": {"records"},
+    "edges": {"records", "series"},
+    "series": {"edges", "records"},
     "folds": {"records", "series"},
     "ledger": {"errors"},
     "recovery": {"records", "series", "timeline"},
