@@ -9,11 +9,14 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.e2e
@@ -35,9 +38,11 @@ QUICK = ["--time-scale", "0.25", "--set", "baseline=2s", "--set", "calm=3s", "--
 
 
 TRIES = 3
+NO_CALL = SimpleNamespace(params={})
+Played = tuple[int, dict[str, Any], str]
 
 
-def play(scenario: str, bugs: str, tmp_path: Path, *extra: str) -> tuple[int, dict[str, Any], str]:
+def play(scenario: str, bugs: str, tmp_path: Path, *extra: str) -> Played:
     """Run a scenario as a user would; return exit code, verdict and everything said.
 
     Only a run that is INCONCLUSIVE because the meter itself was starved is repeated.
@@ -49,7 +54,7 @@ def play(scenario: str, bugs: str, tmp_path: Path, *extra: str) -> tuple[int, di
     return code, verdict, said
 
 
-def once(scenario: str, bugs: str, tmp_path: Path, *extra: str) -> tuple[int, dict[str, Any], str]:
+def once(scenario: str, bugs: str, tmp_path: Path, *extra: str) -> Played:
     argv = [sys.executable, "-m", "harness.cli", "run", "-s", scenario, "--runs-dir", str(tmp_path / "runs"), *extra]
     env = os.environ | {"STANDIN_BUGS": bugs, "CHAOS_STATE_DIR": str(tmp_path / "state")}
     done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=240, check=False)
@@ -59,19 +64,33 @@ def once(scenario: str, bugs: str, tmp_path: Path, *extra: str) -> tuple[int, di
     return done.returncode, json.loads(runs[0].read_text()), said
 
 
+@pytest.fixture(scope="module")
+def quick(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Played]]]:
+    """The quick runs that were asked for, two at a time: most of a run is waiting."""
+    base = tmp_path_factory.mktemp("seeded")
+    chosen = {str(value) for item in request.session.items for value in getattr(item, "callspec", NO_CALL).params.values()}
+    with ThreadPoolExecutor(2) as pool:
+        runs = {name: (scenario, extra) for name, (scenario, _, extra) in BUGS.items()}
+        runs |= {names: (scenario, [*extra, "--set", "calm=5s"]) for names, (scenario, extra) in TWINS.items()}
+        yield {
+            name: pool.submit(play, scenario, name, base / name.partition(",")[0], *QUICK, *extra)
+            for name, (scenario, extra) in runs.items()
+            if name in chosen
+        }
+
+
 @pytest.mark.parametrize("bug", BUGS)
-def test_bug_fails_with_the_right_objective_first(bug: str, tmp_path: Path) -> None:
-    scenario, objective, extra = BUGS[bug]
-    code, verdict, said = play(scenario, bug, tmp_path, *QUICK, *extra)
+def test_bug_fails_with_the_right_objective_first(bug: str, quick: dict[str, Future[Played]]) -> None:
+    _, objective, _ = BUGS[bug]
+    code, verdict, said = quick[bug].result()
     failed = [f["objective"] for f in verdict["findings"] if f["status"] == "FAIL"]
     assert (code, failed[:1]) == (1, [objective]), said
     assert str(verdict["why"]).startswith(objective), said
 
 
 @pytest.mark.parametrize("twins", TWINS)
-def test_twins_pass(twins: str, tmp_path: Path) -> None:
-    scenario, extra = TWINS[twins]
-    code, _, said = play(scenario, twins, tmp_path, *QUICK, *extra, "--set", "calm=5s")
+def test_twins_pass(twins: str, quick: dict[str, Future[Played]]) -> None:
+    code, _, said = quick[twins].result()
     assert code == 0, said
 
 
