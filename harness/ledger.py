@@ -1,9 +1,12 @@
-"""The session ledger (`sessions.jsonl`) and the write history (`history.jsonl`), read into rows a judge can use."""
+"""Files of rows: how they are read, and the write history (`history.jsonl`) as a judge uses it.
+
+The session ledger (`sessions.jsonl`) is folded in `populations`.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,71 +32,6 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
             continue
         if isinstance(row, dict):
             yield row
-
-
-@dataclass
-class Drop:
-    """One loss of one session, and how it ended. Times in monotonic ns; `back` is None while it is still down."""
-
-    session: str
-    at: int
-    cause: str
-    code: int | None
-    upstream: int
-    back: int | None = None
-    opened: int | None = None
-    upstream_after: int = 0
-    attempts: int = 0
-    build_number: int | None = None
-
-
-@dataclass
-class Sessions:
-    """All sessions of one policy: drops in order, and the population."""
-
-    names: list[str] = field(default_factory=list)
-    drops: list[Drop] = field(default_factory=list)
-    opened: dict[str, int] = field(default_factory=dict)
-    rows: int = 0
-
-    @property
-    def never_opened(self) -> list[str]:
-        """Sessions that never had a first message."""
-        return [name for name in self.names if name not in self.opened]
-
-
-def sessions(path: Path, policy: str = "eager") -> Sessions:
-    """Fold the ledger of one policy. A session is back with the first snapshot after a drop, not with the 101."""
-    out = Sessions()
-    down: dict[str, Drop] = {}
-    for row in read_rows(path):
-        if row.get("policy", policy) != policy:
-            continue
-        name, what = row["session"], row["ev"]
-        out.rows += 1
-        if name not in out.names:
-            out.names.append(name)
-        drop = down.get(name)
-        if what == "drop":
-            fresh = Drop(name, row["t_ns"], row["cause"], row.get("code"), row.get("upstream") or 0)
-            if drop is None:
-                out.drops.append(fresh)
-                down[name] = fresh
-        elif what == "dial" and drop:
-            drop.attempts += 1
-        elif what == "open" and drop:
-            drop.opened, drop.upstream_after = row["t_ns"], row.get("upstream") or 0
-        elif what == "first":
-            out.opened.setdefault(name, row["t_ns"])
-            if drop:
-                drop.back, drop.build_number = row["t_ns"], row.get("build_number")
-                del down[name]
-    return out
-
-
-def workspace_of(watchers: list[dict[str, Any]]) -> dict[str, str]:
-    """Map session name to the workspace id it watches."""
-    return {w["id"]: w["workspace"] for w in watchers if w.get("workspace")}
 
 
 @dataclass(frozen=True)

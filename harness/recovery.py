@@ -94,11 +94,15 @@ def full_capacity(run: RunView) -> Span | None:
 
 
 def sessions_back(run: RunView) -> Span | None:
-    """From the onset to the first current message of the last session that dropped in the window."""
+    """From the onset to the first good message of the last session that dropped in the window.
+
+    Of eager clients only: another one's patience is no property of the deployment.
+    """
     window, onset = run.window, run.fault and run.fault.onset
     if window is None or not onset:
         return None
-    drops = [d for d in run.sessions.drops if window.lo <= d.at < window.hi]
+    eager = [p for name, p in run.sessions.populations.items() if name.endswith(".eager")]
+    drops = [d for population in eager for d in population.dropped(window)]
     if any(d.back is None for d in drops):
         return Span(window.hi - onset.hi, 0, censored=True)
     ends = [d.back for d in drops if d.back is not None]

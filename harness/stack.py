@@ -112,26 +112,38 @@ SESSION_POLICIES = ("eager", "dashboard", "terminal", "vscode", "stream")
 
 @dataclass(frozen=True)
 class WatcherSpec:
-    """One session through the balancer. Only a watch has a workspace; `token` is an owner's."""
+    """One session through the balancer: `kind` and `policy` as in `probes.kinds` and `probes.policies`.
+
+    Only a watch has a workspace; `token` is an owner's. `options` are further keys of the meter's plan.
+    """
 
     id: str
     workspace: str
     token: str
     policy: str = "eager"
     kind: str = "watch"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Form for the event log: without the token."""
+        """Form for the event log: without the token and the headers."""
         return {"id": self.id, "workspace": self.workspace, "policy": self.policy, "kind": self.kind}
 
 
 @dataclass(frozen=True)
 class MeterPlan:
-    """What the meter watches, and the deadline after which a slot is bad, in milliseconds."""
+    """What the meter watches, and the deadline after which a slot is bad, in milliseconds.
+
+    The first dials of the sessions are paced: one every `herd_step_ms`, at most `herd_at_once` of them unanswered.
+    `seed` decides the jitter of their clients.
+    """
 
     lanes: list[LaneSpec]
     watchers: list[WatcherSpec]
     deadline_ms: int = 1000
+    herd_step_ms: float = 5
+    herd_at_once: int = 100
+    seed: int = 0
 
 
 class Meter(Protocol):

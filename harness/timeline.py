@@ -12,6 +12,7 @@ from harness import ledger
 from harness.errors import RunDirError
 from harness.eventlog import read_events
 from harness.folds import AllStable, Stable, p95_limit
+from harness.populations import SessionLedger, read_sessions
 from harness.records import read_slots
 from harness.series import Interval, Lane, Series, quantile
 from harness.timings import TUNED, Env
@@ -186,9 +187,9 @@ class RunView:
         return self.series(role="balancer", kinds=("fresh", "db"))
 
     @cached_property
-    def sessions(self) -> ledger.Sessions:
-        """The watchers' ledger."""
-        return ledger.sessions(self.directory / ledger.SESSIONS)
+    def sessions(self) -> SessionLedger:
+        """The session ledger, by populations."""
+        return read_sessions(self.directory / ledger.SESSIONS)
 
     @cached_property
     def history(self) -> list[ledger.Write]:

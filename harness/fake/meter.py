@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from contextlib import ExitStack
 from heapq import heapify, heapreplace
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ _PERIOD_S = 0.25
 _PERIODS = 4
 _SECOND = 1_000_000_000
 _LEAD_NS = 20_000_000
-_HERD_STEP_S = 0.005
+_TURNS = (("opens", "open"), ("drops", "drop"), ("stops", "stop"))
 
 
 class FakeMeter:
@@ -38,12 +39,13 @@ class FakeMeter:
         self._tallies = {lane.id: [0, 0, 0] for lane in plan.lanes}
         self._rows = self._periods = self._slots = self._sent = 0
         self._over = False
+        self._turns: Counter[str] = Counter()
         self.files = ExitStack()
         folder = site.directory
         self._bin = self.files.enter_context((folder / SLOTS).open("xb"))
         self._ledger = self.files.enter_context((folder / SESSIONS).open("x"))
         self._checks = self.files.enter_context((folder / METER).open("x"))
-        self._watchers = [Watcher(spec, site, self._session) for spec in plan.watchers]
+        self._watchers = [Watcher(spec, site, plan.seed, self._session) for spec in plan.watchers]
         for watcher in self._watchers:
             site.store.committed.append(watcher.changed)
 
@@ -56,7 +58,7 @@ class FakeMeter:
         heapify(self._due)
         self._arm()
         for number, watcher in enumerate(self._watchers):
-            self._site.loop.call_later(number * _HERD_STEP_S, watcher.dial)
+            self._site.loop.call_later(number * self._plan.herd_step_ms / 1000, watcher.dial)
 
     async def tick(self) -> Mapping[str, Any]:
         """Wait for the next report."""
@@ -106,6 +108,7 @@ class FakeMeter:
             quiet = dict.fromkeys(("lateness_p50_ms", "lateness_p99_ms", "lateness_max_ms"), 0.0)
             self._check({"t_ns": now, **quiet, "sent": self._sent, "unknown": 0, "cpu_s": 0.0, "steal_s": 0.0})
             self._sent = 0
+            self._checkpoint(now)
         for file in (self._bin, self._ledger):
             file.flush()
         live = {
@@ -128,8 +131,16 @@ class FakeMeter:
         self._slots += 1
         self._tallies[lane.id][0 if flight.outcome is Outcome.OK else 2 if flight.outcome in UNDECIDED else 1] += 1
 
+    def _checkpoint(self, now: int) -> None:
+        if self._watchers:
+            counts = {name: self._turns[turn] for name, turn in _TURNS}
+            alive = [w for w in self._watchers if w.open]
+            living = {"open": len(alive), "first": sum(w.live for w in alive)}
+            self._session({"t_ns": now, "ev": "checkpoint", **counts, **living})
+
     def _session(self, row: dict[str, Any]) -> None:
         self._rows += 1
+        self._turns[row["ev"]] += 1
         self._ledger.write(json.dumps(row, separators=(",", ":")) + "\n")
 
     def _check(self, row: dict[str, Any]) -> None:

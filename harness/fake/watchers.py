@@ -1,8 +1,11 @@
-"""Watch sessions through the modelled balancer; every turn is a row as `harness.probes.watchers` writes it."""
+"""Sessions through the modelled balancer; every turn is a row as `harness.probes.session` writes it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+
+from harness.fake.talks import talk_of
+from harness.probes.policies import POLICIES, draw
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,7 +16,6 @@ if TYPE_CHECKING:
     from harness.fake.store import Workspace
     from harness.stack import WatcherSpec
 
-REDIAL_S = 0.05
 _DIAL_S = 2.0
 _PING_S = 1.0
 _SILENT_S = 2.0
@@ -21,59 +23,91 @@ _HOP_S = 0.002
 
 
 class Watcher:
-    """One eager session: a constant pause after any end, then the same address."""
+    """One session: dials the balancer again after every end, as its policy says."""
 
-    def __init__(self, spec: WatcherSpec, site: Site, write: Callable[[dict[str, Any]], None]) -> None:
-        self._spec = spec
-        self._site = site
+    def __init__(self, spec: WatcherSpec, site: Site, seed: int, write: Callable[[dict[str, Any]], None]) -> None:
+        self.spec = spec
+        self.site = site
+        self._seed = seed
         self._write = write
+        self._policy = POLICIES[spec.policy]
+        self._talk = talk_of(self)
         self._turn = 0
         """Counts ends: what was set up before the last one means nothing any more."""
-        self._attempt = 0
-        self._replica: Replica | None = None
+        self._attempt = self._waits = self._draws = 0
+        self.replica: Replica | None = None
         self.open = False
         self.live = False
-        self._stopped = False
+        self.last = 0
+        self._over = False
 
     def dial(self) -> None:
         """Dial; rows say how it went."""
-        if self._stopped:
+        if self._over:
             return
         self._attempt += 1
-        self._row("dial", attempt=self._attempt)
+        self.row("dial", attempt=self._attempt)
         turn = self._turn
-        self._later(_DIAL_S, lambda: self._refused("timeout"))
-        self._site.balancer.process.life.after(_HOP_S, lambda: self._arrive(turn))
-        if self._site.balancer.process.now == "gone":
+        self.later(_DIAL_S, lambda: self._refused("timeout"))
+        self.site.balancer.process.life.after(_HOP_S, lambda: self._arrive(turn))
+        if self.site.balancer.process.now == "gone":
             self._refused("refused")
 
     def stop(self) -> None:
         """Close for good."""
         if self.open:
-            self._row("stop", upstream=self._port)
-        self._stopped, self.open, self.live = True, False, False
+            self.row("stop", upstream=self._port, **self._talk.closing())
+        self._over, self.open, self.live = True, False, False
 
     def changed(self, workspace: Workspace) -> None:
         """Send what the server knows now, in the time of the server."""
-        if self.open and self._replica is not None and workspace.id == self._spec.workspace:
-            turn = self._turn
-            self._replica.process.life.after(_HOP_S, lambda: self._message(turn))
+        if self.open:
+            self._talk.changed(workspace)
+
+    def good(self, **more: object) -> None:
+        """Hear a good message."""
+        self.last = self.site.now_ns()
+        self.row("event" if self.live else "first", **more)
+        self.live = True
+
+    def on_server(self, delay_s: float, act: Callable[[], None]) -> None:
+        """Act in the replica's time, unless this connection has ended by then."""
+        turn = self._turn
+        if self.replica is not None:
+            self.replica.process.life.after(
+                _HOP_S + delay_s, lambda: act() if turn == self._turn and self.open else None
+            )
+
+    def later(self, delay_s: float, act: Callable[[], None]) -> None:
+        """Act in the client's own time, unless the session has ended by then."""
+        turn = self._turn
+
+        def due() -> None:
+            if turn == self._turn and not self._over:
+                act()
+
+        self.site.loop.call_later(delay_s, due)
+
+    def row(self, ev: str, **more: object) -> None:
+        """Write a row."""
+        names = {"session": self.spec.id, "policy": self.spec.policy, "kind": self.spec.kind}
+        self._write({"t_ns": self.site.now_ns(), **names, "ev": ev} | more)
 
     @property
     def _port(self) -> int:
-        return self._replica.process.address.port if self._replica else 0
+        return self.replica.process.address.port if self.replica else 0
 
     def _arrive(self, turn: int) -> None:
-        if turn != self._turn or self._stopped:
+        if turn != self._turn or self._over:
             return
-        replica = self._site.balancer.pick()
+        replica = self.site.balancer.pick()
         if replica is None or not replica.healthy:
             self._refused("status:503" if replica is None else "status:502")
             return
         life = replica.process.life
 
         def answer() -> None:
-            if turn != self._turn or self._stopped:
+            if turn != self._turn or self._over:
                 return
             if replica.now.pool:
                 self._opened(replica, life, turn)
@@ -84,17 +118,17 @@ class Watcher:
         life.after(_HOP_S, answer)
 
     def _opened(self, replica: Replica, life: Life, turn: int) -> None:
-        self._replica, self._attempt, self.open = replica, 0, True
-        self._row("open", upstream=self._port)
+        self.replica, self._attempt, self._waits, self.open = replica, 0, 0, True
+        self.last = self.site.now_ns()
+        self.row("open", upstream=self._port)
         life.ends.append(lambda: self._dropped("eof", "server", turn))
-        snapshot_s = self._site.behaviour.snapshot_s
-        if snapshot_s is not None:
-            life.after(_HOP_S + snapshot_s, lambda: self._message(turn))
-        self._later(_PING_S, lambda: self._ping(life, turn))
+        self._talk.opened()
+        self.later(_PING_S, lambda: self._ping(life, turn))
 
     def _ping(self, life: Life, turn: int) -> None:
         if not life.frozen:
-            self._later(_PING_S, lambda: self._ping(life, turn))
+            self.last = self.site.now_ns()
+            self.later(_PING_S, lambda: self._ping(life, turn))
             return
         answered: list[bool] = []
         life.when_awake(lambda: answered.append(True))
@@ -105,42 +139,28 @@ class Watcher:
             else:
                 self._dropped("silent", "client", turn)
 
-        self._later(_SILENT_S, judge)
-
-    def _message(self, turn: int) -> None:
-        workspace = self._site.store.workspaces.get(self._spec.workspace)
-        if turn != self._turn or not self.open or workspace is None:
-            return
-        last = workspace.builds[-1]
-        self._row("event" if self.live else "first", build_number=last.number, build_status=last.status, updated_at="")
-        self.live = True
+        self.later(_SILENT_S, judge)
 
     def _dropped(self, cause: str, initiator: str, turn: int) -> None:
         if turn == self._turn and self.open:
-            self._row("drop", cause=cause, code=None, initiator=initiator, upstream=self._port)
-            self._again()
+            facts = {"cause": cause, "code": None, "initiator": initiator, "upstream": self._port, "last_ns": self.last}
+            self.row("drop", **facts, **self._talk.closing())
+            self._again(self._policy.gives_up())
 
     def _refused(self, why: str, turn: int | None = None) -> None:
-        if (turn is None or turn == self._turn) and not self.open and not self._stopped:
-            self._row("refused", why=why)
-            self._again()
+        if (turn is None or turn == self._turn) and not self.open and not self._over:
+            self.row("refused", why=why)
+            status = int(why.removeprefix("status:")) if why.startswith("status:") else None
+            self._again(self._policy.gives_up(status=status))
 
-    def _again(self) -> None:
+    def _again(self, gave_up: str | None) -> None:
         self._turn += 1
         self.open = self.live = False
-        self._replica = None
-        self._later(REDIAL_S, self.dial)
-
-    def _later(self, delay_s: float, act: Callable[[], None]) -> None:
-        """Act in the client's own time, unless the session has ended by then."""
-        turn = self._turn
-
-        def due() -> None:
-            if turn == self._turn and not self._stopped:
-                act()
-
-        self._site.loop.call_later(delay_s, due)
-
-    def _row(self, ev: str, **more: object) -> None:
-        row = {"t_ns": self._site.now_ns(), "session": self._spec.id, "policy": self._spec.policy, "ev": ev}
-        self._write(row | more)
+        self.replica = None
+        if gave_up is not None:
+            self._over = True
+            self.row("gaveup", why=gave_up)
+            return
+        pause_s = self._policy.pause_s(self._waits, draw(self._seed, self.spec.id, self._draws))
+        self._waits, self._draws = self._waits + 1, self._draws + 1
+        self.later(pause_s, self.dial)

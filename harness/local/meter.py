@@ -15,6 +15,7 @@ from harness.clients.http import UPSTREAM
 from harness.discover import data_root
 from harness.errors import HarnessError
 from harness.local.process import clean_env
+from harness.probes.kinds import kinds
 from harness.safety import proc
 from harness.safety.spec import Spec
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 NAME = "meter"
 _SILENT_S = 15.0
-_WATCHER = {"redial_ms": 50, "dial_timeout_ms": 2000, "ping_every_ms": 1000, "ping_timeout_ms": 2000}
-"""An eager client: it measures the server, not its own patience."""
 
 
 class LocalMeter:
@@ -107,6 +106,9 @@ def _plan(site: Site, plan: MeterPlan, address: Callable[[str], Address]) -> dic
         "upstream_header": UPSTREAM,
         "lanes": [_lane(lane, address(lane.target)) for lane in plan.lanes],
         "watchers": [_watcher(watcher, front) for watcher in plan.watchers],
+        "herd_step_ms": plan.herd_step_ms,
+        "herd_at_once": plan.herd_at_once,
+        "seed": plan.seed,
         "priority": -10,
     }
 
@@ -127,12 +129,14 @@ def _lane(lane: LaneSpec, at: Address) -> dict[str, Any]:
 
 
 def _watcher(watcher: WatcherSpec, at: Address) -> dict[str, Any]:
+    """Name what a session needs; how often it dials, pings and speaks are the meter's defaults unless it says so."""
     return {
         "id": watcher.id,
         "host": at.host,
         "port": at.port,
-        "path": f"/api/v2/workspaces/{watcher.workspace}/watch-ws",
-        "headers": {"Coder-Session-Token": watcher.token},
+        "kind": watcher.kind,
+        "path": kinds()[watcher.kind].path.format(workspace=watcher.workspace),
+        "headers": {"Coder-Session-Token": watcher.token, **watcher.headers},
         "policy": watcher.policy,
-        **_WATCHER,
+        **watcher.options,
     }

@@ -1,16 +1,20 @@
-"""The session ledger: one row per turn in the life of a long-lived connection, and how many are open now.
+"""The session ledger: one row per turn in the life of a long-lived connection, and once a second a count to check by.
 
 ```
-dial ──> refused ──> dial ...
-  └────> open ──> first ──> event | error ... ──> drop ──> dial ...
+dial ──> refused ──> dial ...  | gaveup
+  └────> open ──> first ──> event | error ... ──> drop ──> dial ... | gaveup
             └──────────────────────────────────────┴─────> stop
 ```
-At every moment opens - drops - stops = open; `live` are those of them that had their first message.
+Every row has `t_ns, session, policy, kind, ev`. `dial` has its attempt, `refused` why, `open` the replica (`upstream`,
+a port), `drop` its cause (close, reset, eof, silent, flood, unread), code, initiator, the replica, and `last_ns`: when
+something good was last heard. An echo session's drop and stop carry its counts. `gaveup` says why there is no return.
+
+A `checkpoint` has no session: opens, drops and stops as written so far, and `open` and `first` counted from the living
+sessions themselves. So opens - drops - stops = open is a check that can fail.
 """
 
 from __future__ import annotations
 
-from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,28 +22,29 @@ if TYPE_CHECKING:
 
 
 class Ledger:
-    """Writes rows and keeps the two counts in step with them."""
+    """Writes rows and keeps the counts in step with them."""
 
     def __init__(self, output: Output) -> None:
         self.rows = 0
-        self.open = 0
-        """Sessions open now."""
-        self._first: set[str] = set()
+        self.opens = 0
+        self.drops = 0
+        self.stops = 0
+        self.live = 0
+        """Sessions open now that had their first message."""
         self._output = output
 
     @property
-    def live(self) -> int:
-        """Sessions open now that had their first message."""
-        return len(self._first)
+    def open(self) -> int:
+        """Sessions open now, as the rows have it."""
+        return self.opens - self.drops - self.stops
 
-    def row(self, session: str, policy: str, ev: str, **more: object) -> None:
-        """Add a row, stamped now. `ev` and its fields are those of the drawing above."""
-        if ev == "open":
-            self.open += 1
-        elif ev == "first":
-            self._first.add(session)
-        elif ev in {"drop", "stop"}:
-            self.open -= 1
-            self._first.discard(session)
+    def row(self, at: int, ev: str, more: dict[str, object], *, session: str, policy: str, kind: str) -> None:
+        """Add a row of a session, of the moment `at` (monotonic ns)."""
         self.rows += 1
-        self._output.session({"t_ns": monotonic_ns(), "session": session, "policy": policy, "ev": ev, **more})
+        self._output.session({"t_ns": at, "session": session, "policy": policy, "kind": kind, "ev": ev, **more})
+
+    def checkpoint(self, at: int, *, opened: int, first: int) -> None:
+        """Add a checkpoint: sessions that are open, and those of them that had a first message, as counted just now."""
+        self.rows += 1
+        counts = {"opens": self.opens, "drops": self.drops, "stops": self.stops, "open": opened, "first": first}
+        self._output.session({"t_ns": at, "ev": "checkpoint", **counts})

@@ -23,13 +23,14 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.errors import HarnessError, UsageError
+from harness.openfiles import raise_limit
 from harness.probes.lanes import LaneTools, lane_of
 from harness.probes.ledger import Ledger
 from harness.probes.plan import parse_plan
 from harness.probes.schedule import Schedule
 from harness.probes.selfcheck import SelfCheck
+from harness.probes.sessions import Sessions
 from harness.probes.tcp import resolve
-from harness.probes.watchers import Watcher
 from harness.probes.writer import Output, WriteError, say
 from harness.records import UNDECIDED, Outcome
 
@@ -43,7 +44,8 @@ if TYPE_CHECKING:
 _PERIOD_S: Final = 0.25
 _LEAD_NS: Final = 20_000_000
 _GRACE_MS: Final = 1500
-_HERD_STEP_S: Final = 0.005
+_PERIODS: Final = 4
+"""Report periods between two checkpoints of the session ledger."""
 _STDIN: Final = 0
 _CANNOT_WRITE: Final = 74
 
@@ -63,10 +65,8 @@ class Meter:
         tools = LaneTools(loop, deadline_ns, plan.upstream_header, self._record)
         lanes = [lane_of(lane, resolve(lane.host, lane.port), tools) for lane in plan.lanes]
         self._schedule = Schedule(loop, lanes, deadline_ns, self._check)
-        self._watchers = [
-            Watcher(watcher, resolve(watcher.host, watcher.port), plan.upstream_header, loop, self._ledger)
-            for watcher in plan.watchers
-        ]
+        self._sessions = Sessions(plan, loop, self._ledger)
+        self._period = 0
 
     async def run(self, ending: asyncio.Future[None]) -> None:
         """Measure until `ending` is set, then finish what is under way. Raises WriteError."""
@@ -76,17 +76,14 @@ class Meter:
         gc.freeze()  # what lives as long as we do is never scanned again
         self._check.start(self._loop)
         self._schedule.start(monotonic_ns() + _LEAD_NS)
-        step = min(_HERD_STEP_S, 1 / max(1, len(self._watchers)))
-        for at, watcher in enumerate(self._watchers):
-            watcher.start(at * step)
+        self._sessions.start()
         say({"ready": True, "t_ns": monotonic_ns()})
         over = asyncio.Event()
         reporting = asyncio.ensure_future(self._report_until(over))
         await asyncio.wait({ending, reporting}, return_when=asyncio.FIRST_COMPLETED)
         if reporting.done():
             reporting.result()
-        for watcher in self._watchers:
-            watcher.stop()
+        self._sessions.stop()
         await self._schedule.finish(int(min(self._plan.deadline_ms, _GRACE_MS) * 1e6))
         over.set()
         await reporting
@@ -113,6 +110,9 @@ class Meter:
         now = monotonic_ns()
         for row in self._check.report(now, final=final):
             self._output.check(row)
+        self._period += 1
+        if self._plan.watchers and (final or self._period % _PERIODS == 0):
+            self._sessions.checkpoint()
         live: dict[str, object] = {
             "t_ns": now,
             "slots": self._slots,
@@ -138,6 +138,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; we measure until our input ends
     try:
         plan = parse_plan(_read_line())
+        raise_limit()
         asyncio.run(_measure(plan, Output(plan.folder)))
     except UsageError as exc:
         return _complain(exc, UsageError.exit_code)

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, cast
 
 from harness.probes.plan_keys import TOKEN, VISIBLE, Keys, PlanError
+from harness.probes.session_plan import parse_herd, parse_sessions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from harness.probes.session_plan import HerdPlan, SessionPlan
 
 VERSION: Final = 1
 
@@ -35,22 +38,6 @@ class LanePlan:
 
 
 @dataclass(frozen=True, slots=True)
-class WatcherPlan:
-    """One long-lived watch session and how it is dialled again after a drop. All times in milliseconds."""
-
-    id: str
-    host: str
-    port: int
-    path: str
-    headers: Mapping[str, str]
-    policy: Literal["eager"]
-    redial_ms: float
-    dial_timeout_ms: float
-    ping_every_ms: float
-    ping_timeout_ms: float
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything one meter process does. `priority` is the nice value to ask for, lower is more urgent."""
 
@@ -58,7 +45,8 @@ class Plan:
     deadline_ms: float
     upstream_header: str
     lanes: tuple[LanePlan, ...]
-    watchers: tuple[WatcherPlan, ...]
+    watchers: tuple[SessionPlan, ...]
+    herd: HerdPlan
     priority: int
 
 
@@ -79,7 +67,8 @@ def parse_plan(line: bytes) -> Plan:
         deadline_ms=keys.number("deadline_ms", 1, 60_000),
         upstream_header=keys.text("upstream_header", "X-Chaos-Upstream", TOKEN),
         lanes=tuple(_lane(item, f"lanes[{at}]") for at, item in enumerate(keys.items("lanes"))),
-        watchers=tuple(_watcher(item, f"watchers[{at}]") for at, item in enumerate(keys.items("watchers"))),
+        watchers=parse_sessions(keys.items("watchers")),
+        herd=parse_herd(keys),
         priority=keys.whole("priority", -20, 19, 0),
     )
     keys.done()
@@ -107,21 +96,3 @@ def _lane(raw: object, where: str) -> LanePlan:
     )
     keys.done()
     return lane
-
-
-def _watcher(raw: object, where: str) -> WatcherPlan:
-    keys = Keys(raw, where)
-    watcher = WatcherPlan(
-        id=keys.text("id"),
-        host=keys.text("host", pattern=VISIBLE),
-        port=keys.whole("port", 1, 0xFFFF),
-        path=keys.path("path"),
-        headers=keys.headers("headers"),
-        policy=cast("Literal['eager']", keys.choice("policy", ("eager",), "eager")),
-        redial_ms=keys.number("redial_ms", 1, 60_000, 50),
-        dial_timeout_ms=keys.number("dial_timeout_ms", 1, 60_000, 2000),
-        ping_every_ms=keys.number("ping_every_ms", 10, 60_000, 1000),
-        ping_timeout_ms=keys.number("ping_timeout_ms", 10, 60_000, 2000),
-    )
-    keys.done()
-    return watcher

@@ -9,6 +9,7 @@ from harness import recovery
 from harness.folds import p95_limit
 from harness.loadlog import requests
 from harness.records import Outcome
+from harness.reports.sessions_text import sessions_block
 from harness.series import SECOND, Interval, Series, degraded, quantile
 from harness.verdict import Status
 
@@ -30,7 +31,7 @@ def render(run: RunView, verdict: Verdict) -> str:
         _availability(run),
         _latency(run),
     ]
-    blocks += [_sessions(run), _writes(run), _gates(verdict), _foot(run)]
+    blocks += [sessions_block(run), _writes(run), _gates(verdict), _foot(run)]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
@@ -171,32 +172,6 @@ def _load_rows(run: RunView, phases: list[tuple[str, Interval]]) -> list[str]:
     if censored:
         out.append(f"  load    {censored} requests were still open at the stop")
     return out
-
-
-def _sessions(run: RunView) -> str:
-    if run.window is None:
-        return ""
-    ledger, window = run.sessions, run.window
-    drops = [d for d in ledger.drops if window.lo <= d.at < window.hi]
-    back = [d for d in drops if d.back is not None]
-    outside = len(ledger.drops) - len(drops)
-    lines = [
-        f"SESSIONS  {len(ledger.names)} watchers: {len(drops)} drops in the window, {len(back)} back, {outside} drops outside it"
-    ]
-    causes: dict[str, int] = {}
-    for drop in drops:
-        cause = f"{drop.cause}{f' {drop.code}' if drop.code else ''} from {run.name_of(drop.upstream)}"
-        causes[cause] = causes.get(cause, 0) + 1
-    lines += [f"  {count} by {cause}" for cause, count in sorted(causes.items())]
-    gaps = sorted(d.back - d.at for d in back if d.back is not None)
-    if gaps:
-        attempts = sum(d.attempts for d in drops)
-        lines.append(
-            f"  gap p50 {quantile(gaps, 0.5) / SECOND:.2f} s, worst {gaps[-1] / SECOND:.2f} s, {attempts} dials"
-        )
-    if ledger.never_opened:
-        lines.append(f"  {len(ledger.never_opened)} never had a first message: {', '.join(ledger.never_opened[:5])}")
-    return "\n".join(lines)
 
 
 def _writes(run: RunView) -> str:

@@ -25,6 +25,7 @@ import time
 import traceback
 from pathlib import Path
 
+from harness.openfiles import raise_limit
 from harness.safety.keeper_children import Children, become_subreaper
 from harness.safety.keeper_log import Log
 from harness.safety.keeper_ops import Operations
@@ -37,6 +38,7 @@ def main() -> None:
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
     become_subreaper()
+    raise_limit()  # for the meter, the replicas and the balancer, which inherit it
     Keeper(Channel(socket.socket(fileno=int(sys.argv[1]))), Log(Path(sys.argv[2]))).run()
 
 

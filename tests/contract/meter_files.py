@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from harness.ledger import SESSIONS, read_rows
+from harness.populations import read_sessions
 from harness.records import LOAD, SLOT, UNDECIDED, Outcome, read_slots, torn_bytes
 from harness.timeline import METER, SLOTS
 
@@ -36,7 +37,10 @@ def check_records(directory: Path, plan: MeterPlan, stack: Stack) -> None:
         for s in decided:
             assert s.intended <= s.sent <= s.done
             assert s.upstream in ports if lane.role == "balancer" and s.outcome == Outcome.OK else s.upstream == 0
-    rows = list(read_rows(directory / SESSIONS))
+    ledger = read_sessions(directory / SESSIONS)
+    assert ledger.checkpoints
+    assert ledger.disagreement is None
+    rows = [row for row in read_rows(directory / SESSIONS) if row["ev"] != "checkpoint"]
     assert {row["session"] for row in rows} == {w.id for w in plan.watchers}
     for watcher in plan.watchers:
         turns = [row["ev"] for row in rows if row["session"] == watcher.id]

@@ -14,7 +14,7 @@ HARNESS = ROOT / "harness"
 
 PURE = {
     "errors", "events", "eventlog", "records", "edges", "series", "folds", "ledger", "timeline", "recovery", "objectives", "verdict",
-    "judge", "gates", "fitness", "loadlog", "reports", "timings",
+    "judge", "gates", "fitness", "loadlog", "reports", "timings", "populations", "survival",
 }  # fmt: skip
 """Functions over a run directory."""
 
@@ -50,9 +50,9 @@ FOREIGN = {
 
 ALLOWED = {
     "reports": {"events", "folds", "recovery", "records", "series", "verdict", "timeline", "loadlog", "objectives", "errors", "reports"},
-    "objectives": {"events", "ledger", "recovery", "records", "series", "timeline", "timings", "verdict", "errors", "discover",
-                   "objectives"},
-    "timeline": {"eventlog", "events", "ledger", "errors", "folds", "records", "series", "timings"},
+    "objectives": {"events", "ledger", "populations", "recovery", "records", "series", "timeline", "timings", "verdict", "errors",
+                   "discover", "objectives"},
+    "timeline": {"eventlog", "events", "ledger", "errors", "folds", "populations", "records", "series", "timings"},
     "judge": {"events", "gates", "objectives", "timeline", "verdict", "errors"},
     "gates": {"events", "fitness", "folds", "records", "timeline", "verdict"},
     "fitness": {"events", "records", "series", "verdict"},
@@ -67,11 +67,14 @@ ALLOWED = {
     "series": {"edges", "records"},
     "folds": {"records", "series"},
     "ledger": {"errors"},
+    "populations": {"ledger", "series", "survival"},
+    "survival": set(),
+    "openfiles": set(),
     "recovery": {"records", "series", "timeline"},
     "targets": {"errors", "safety"},
     "faults": {"faults", "records", "safety", "targets", "discover", "errors", "stack"},
-    "probes": {"errors", "records", "probes"},
-    "safety": {"errors", "safety"},
+    "probes": {"errors", "openfiles", "records", "probes"},
+    "safety": {"errors", "openfiles", "safety"},
     "stack": {"events", "safety", "targets"},
     "clients": {"errors", "stack", "clients"},
 }  # fmt: skip

@@ -23,10 +23,13 @@ from fake_runs import play  # noqa: E402
 
 from harness import Run, Scenario, one, runner, scenario  # noqa: E402
 from harness.evidence import conclude  # noqa: E402
+from harness.fake import talks  # noqa: E402
 from harness.faults import Freeze, Kill  # noqa: E402
 from harness.objectives import (  # noqa: E402
     BadSeconds,
     Detected,
+    EchoKept,
+    Herd,
     Latency,
     LongestOutage,
     MembershipDrops,
@@ -43,6 +46,8 @@ if TYPE_CHECKING:
 
 ARCHIVE = "evidence.tar.xz"
 SHORT = {"time_scale": 0.1, "baseline": 2, "watchers": 8, "calm": 3}
+SESSIONS = {"sessions": "echo.eager=2,watch.stream=2"}
+"""Further sessions of the runs with a kill."""
 DERIVED = ("verdict.json", "report.txt", "teardown.json")
 
 common = [WritesKept(), NoneBeforeReady(), BadSeconds(at_most=ejection / N + 0.5), LongestOutage(at_most=1.0)]
@@ -53,6 +58,8 @@ common = [WritesKept(), NoneBeforeReady(), BadSeconds(at_most=ejection / N + 0.5
         *common,
         MembershipDrops(earliest=membership_earliest / 2, latest=replica_gone + replica_heartbeat + 0.5),
         SessionsBack("watch.eager", within=1.0),
+        Herd(at_most=100),
+        EchoKept(),
         Recovery("first", within=1.0),
         Recovery("stable", within=ejection + 2.0),
         Recovery("capacity", within=30.0),
@@ -78,6 +85,7 @@ async def golden_kill(run: Run) -> None:
         Recovery("capacity", within=1.0),
         Recovery("sessions", within=0.01),
         SessionsBack("watch.eager", within=0.01),
+        Herd(at_most=1),
         Latency(at_most=0.0001),
         Detected(within=0.0),
     ]
@@ -104,6 +112,7 @@ RUNS: dict[str, tuple[Scenario, str]] = {
     "kill-heartbeat-10x": (golden_kill, "heartbeat-10x"),
     "kill-watch-no-snapshot": (golden_kill, "watch-no-snapshot"),
     "kill-that-does-nothing": (golden_kill, ""),
+    "kill-echo-doubles": (golden_kill, ""),
     "freeze-pass": (golden_freeze, ""),
     "freeze-holds-lock": (golden_freeze, "holds-lock-in-request"),
 }
@@ -125,10 +134,13 @@ def make(name: str, folder: Path) -> None:
     ]
     if name == "kill-that-does-nothing":
         patches.append(mock.patch.object(Kill, "inject", nothing))
+    if name == "kill-echo-doubles":
+        patches.append(mock.patch.object(talks, "ECHOES", 2))
     for patch in patches:
         patch.start()
     try:
-        run = play(folder / "run", golden, bugs=bugs, **SHORT)
+        more = SESSIONS if golden is not golden_freeze else {}
+        run = play(folder / "run", golden, bugs=bugs, **SHORT, **more)
     finally:
         for patch in patches:
             patch.stop()

@@ -82,13 +82,14 @@ def test_what_follows_from_the_evidence_is_not_part_of_it(name: str, tmp_path: P
 @pytest.mark.parametrize(
     ("name", "status", "why"),
     [
-        ("kill-pass", "PASS", "all 12 objectives kept"),
+        ("kill-pass", "PASS", "all 14 objectives kept"),
         ("freeze-pass", "PASS", "all 4 objectives kept"),
         ("kill-strict", "FAIL", "bad-seconds"),
         ("kill-ack-before-commit", "FAIL", "writes-kept: acknowledged and lost"),
         ("kill-ready-before-pool", "FAIL", "none-before-ready"),
         ("kill-heartbeat-10x", "FAIL", "membership-drops"),
         ("kill-watch-no-snapshot", "FAIL", "sessions-back watch.eager"),
+        ("kill-echo-doubles", "FAIL", "echo-kept"),
         ("freeze-holds-lock", "FAIL", "others-not-blocked"),
         ("kill-that-does-nothing", "INCONCLUSIVE", "not proven"),
     ],

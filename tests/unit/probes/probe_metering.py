@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.populations import read_sessions
 from harness.records import Outcome, Slot, read_slots
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class Run:
         assert final["slots"] == len(self.slots())
         assert final["rows"] == len(self.rows())
         assert (final["live"], final["open"]) == (0, 0)
+        assert read_sessions(self.folder / "sessions.jsonl").disagreement is None
         for line in self.live:
             assert_live_matches(line, self.rows()[: line["rows"]])
             assert sum(sum(tally) for tally in line["lanes"].values()) == line["slots"]
@@ -118,7 +120,7 @@ class Run:
 
     def rows(self, session: str | None = None) -> list[dict]:
         rows = _whole_lines(self.folder / "sessions.jsonl")
-        return rows if session is None else [row for row in rows if row["session"] == session]
+        return rows if session is None else [row for row in rows if row.get("session") == session]
 
     def checks(self) -> list[dict]:
         return _whole_lines(self.folder / "meter.jsonl")

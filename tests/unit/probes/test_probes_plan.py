@@ -15,11 +15,9 @@ PLAN = {"v": 1, "dir": "/d", "deadline_ms": 1000, "lanes": [LANE], "watchers": [
 def test_fills_in_what_a_plan_may_leave_out():
     plan = parse_plan(json.dumps(PLAN).encode())
 
-    (lane,), (watcher,) = plan.lanes, plan.watchers
+    (lane,) = plan.lanes
     assert (plan.upstream_header, plan.priority) == ("X-Chaos-Upstream", 0)
     assert (lane.headers, lane.expect_status, lane.expect_body) == ({}, 200, None)
-    assert (watcher.policy, watcher.redial_ms, watcher.dial_timeout_ms) == ("eager", 50, 2000)
-    assert (watcher.ping_every_ms, watcher.ping_timeout_ms) == (1000, 2000)
 
 
 def test_an_expected_body_may_be_null_or_a_text():
@@ -47,8 +45,6 @@ def test_an_expected_body_may_be_null_or_a_text():
         ({"lanes": [{**LANE, "expect_body": 1}]}, "lanes[0]: expect_body must be a plain text, saw 1"),
         ({"lanes": [LANE, LANE]}, "plan: two of lanes share an id, every id must be its own"),
         ({"watchers": [WATCHER, WATCHER]}, "plan: two of watchers share an id, every id must be its own"),
-        ({"watchers": [{**WATCHER, "policy": "shy"}]}, 'watchers[0]: policy must be eager, saw "shy"'),
-        ({"watchers": [{"id": "w"}]}, "watchers[0]: host is missing"),
         ({"lanes": [], "watchers": []}, "plan: neither lanes nor watchers, nothing to measure"),
         (
             {"lanes": [{**LANE, "headers": {"Connection": "close"}}]},

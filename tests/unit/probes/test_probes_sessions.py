@@ -11,7 +11,7 @@ import pytest
 from probe_metering import metering, plan, watcher
 from test_probes_outcomes import closed_port, no_room
 
-from harness.probes.watch_frames import read_frame
+from harness.probes.kinds.watch import read_frame
 
 BUILD = {"build_number": 1, "build_status": "running", "updated_at": "2026-01-02T03:04:05Z"}
 
@@ -21,7 +21,7 @@ def evs(rows: list[dict]) -> list[str]:
 
 
 def facts(row: dict) -> dict:
-    return {key: value for key, value in row.items() if key not in ("t_ns", "session", "policy")}
+    return {key: value for key, value in row.items() if key not in ("t_ns", "session", "policy", "kind", "last_ns")}
 
 
 async def forever() -> None:

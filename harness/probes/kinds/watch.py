@@ -1,9 +1,17 @@
-"""Messages of a workspace watch: `{"type": "ping" | "data" | "error", "data": ...}`, one JSON text each."""
+"""`watch`: one workspace, a snapshot after the open and after every change (coderd/workspaces.go).
+
+Messages are `{"type": "ping" | "data" | "error", "data": ...}`, one JSON text each.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
+
+from harness.probes.kinds.base import Kind
+
+if TYPE_CHECKING:
+    from harness.probes.kinds.base import Live
 
 MAX_ERROR_TEXT: Final = 200
 """Characters kept of what a server calls an error."""
@@ -14,6 +22,21 @@ class WatchFrame(NamedTuple):
 
     build: dict[str, object] | None = None
     error: str | None = None
+
+
+class Watch(Kind):
+    """Back with the first snapshot, which says how current it is."""
+
+    name: ClassVar[str] = "watch"
+    path: ClassVar[str] = "/api/v2/workspaces/{workspace}/watch-ws"
+
+    def message(self, session: Live, data: bytes, now: int) -> None:
+        """Take a build or an error."""
+        frame = read_frame(data)
+        if frame.error is not None:
+            session.bad(now, frame.error)
+        elif frame.build is not None:
+            session.good(now, **frame.build)
 
 
 def read_frame(message: bytes) -> WatchFrame:

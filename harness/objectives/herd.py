@@ -1,0 +1,37 @@
+"""Herd: clients that come back must not come back all at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from harness.objectives.base import Bound, limit
+from harness.series import SECOND
+from harness.verdict import Finding, Status
+
+if TYPE_CHECKING:
+    from harness.timeline import RunView
+
+
+@dataclass(frozen=True)
+class Herd:
+    """Most dials of a population in any second from the onset to the end of recovery, refused ones too."""
+
+    name: ClassVar[str] = "herd"
+    at_most: Bound
+    population: str = "watch.eager"
+
+    def judge(self, run: RunView) -> Finding:
+        """Compare the busiest sliding second with the limit."""
+        most, window, name = limit(self.at_most), run.window, f"{self.name} {self.population}"
+        limits, where = f"<= {most.value:g} dials/s", "onset to end of recovery"
+        if window is None:
+            return Finding(name, Status.INCONCLUSIVE, "no fault window", limit=limits)
+        population = run.sessions.population(self.population)
+        peak = population.peak_dials(window)
+        if not peak.dials:
+            return Finding(name, Status.INCONCLUSIVE, "nobody dialled", limit=limits)
+        status = Status.PASS if peak.dials <= most.value else Status.FAIL
+        after = (peak.at - window.lo) / SECOND
+        said = f"{peak.dials} of {len(population.names)} sessions' dials in the second that began {after:.2f} s after the onset"
+        return Finding(name, status, said, f"{peak.dials} dials/s", limits, where, peak.dials)
