@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 STABLE_S = 5.0
 """A recovery is stable when it lasts this long (measured in due time)."""
 STABLE_ERRORS = 0.01
+NEVER = 1 << 62
+"""In nanoseconds, later than any slot ends."""
 
 
 @dataclass
@@ -46,15 +48,21 @@ class InOrder:
 
 @dataclass
 class Latch:
-    """`need` slots in a row whose outcome is in `outcomes`, on one lane, due at or after `since`.
+    """`need` slots in a row that fit, on one lane, due at or after `since`.
 
-    `at` is the bracket of the first slot of that row, (due time of the slot before it, its own end], or None so far.
+    A slot fits when its outcome is in `outcomes`, its latency is in [`least_ns`, `below_ns`) and it has every flag of
+    `flag` and none of `unlike`. `at` is the bracket of the first slot of that row, (due time of the slot before it, its
+    own end], or None so far.
     """
 
     lane: int
     outcomes: frozenset[int]
     need: int
     since: int
+    least_ns: int = 0
+    below_ns: int = NEVER
+    flag: int = 0
+    unlike: int = 0
     at: Interval | None = None
     seen: str = "nothing yet"
     _row: int = 0
@@ -71,7 +79,9 @@ class Latch:
         if slot.lane != self.lane or slot.intended < self.since or self.at or slot.outcome in UNDECIDED:
             return
         self.seen = Outcome(slot.outcome).name.lower().replace("_", " ")
-        if slot.outcome not in self.outcomes:
+        if self.least_ns or self.below_ns != NEVER:
+            self.seen += f" after {slot.latency_ns / 1e6:.1f} ms"
+        if not self._fits(slot):
             self._row, self._before = 0, slot.intended
             return
         self._row += 1
@@ -79,6 +89,10 @@ class Latch:
             self._first = Interval(self._before or self.since, slot.done)
         if self._row >= self.need:
             self.at = self._first
+
+    def _fits(self, slot: Slot) -> bool:
+        flags = slot.flags & self.flag == self.flag and not slot.flags & self.unlike
+        return slot.outcome in self.outcomes and self.least_ns <= slot.latency_ns < self.below_ns and flags
 
 
 @dataclass

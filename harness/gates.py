@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from harness import events as ev
 from harness.fitness import fitness
-from harness.folds import Latch, Proof
-from harness.records import Outcome
+from harness.receipts import proof_of
 from harness.timeline import records_of
 from harness.verdict import Gate
 
@@ -59,17 +58,12 @@ def _receipt(run: RunView, fault: FaultView) -> str | None:
     if onset is None:
         return "no onset"
     end = fault.undone.before_ns if fault.undone else run.end_ns
-    good = frozenset({int(Outcome.OK)})
-    proof = Proof([], [])
-    for role, names in (("targets", fault.prepared.targets), ("controls", fault.prepared.controls)):
-        for name in names:
-            for series in run.series(target=name, kinds=("fresh",)):
-                outcomes = frozenset(shows["outcomes"]) if role == "targets" else good
-                latch = Latch(series.lane.id, outcomes, shows["need"], onset.lo)
-                (proof.targets if role == "targets" else proof.controls).append(latch)
-                for record in records_of(series):
-                    if onset.lo <= record.intended < end:
-                        latch.feed(record)
+    lanes = {(lane.target, lane.kind): lane.id for lane in run.lanes.values()}
+    proof = proof_of(shows, lanes, fault.prepared.targets, fault.prepared.controls, onset.lo)
+    for latch in (*proof.targets, *proof.controls):
+        for record in records_of(run.lane(latch.lane)):
+            if onset.lo <= record.intended < end:
+                latch.feed(record)
     if not proof.targets:
         return "no probe lane watches the target"
     return None if proof.done else proof.seen

@@ -10,8 +10,9 @@ import anyio
 from harness import events as ev
 from harness.errors import HarnessError
 from harness.faults.base import name_of, params_of
-from harness.folds import AllStable, Every, Healed, Latch, Proof, Serving, Stable, p95_limit
+from harness.folds import AllStable, Every, Serving, Stable, p95_limit
 from harness.plan import hold_seconds
+from harness.receipts import healed_of, proof_of
 from harness.records import UNDECIDED, Outcome
 from harness.series import SECOND, quantile
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from harness.targets import Selector, Target
     from harness.timings import Env, Formula
 
-_GOOD = frozenset({int(Outcome.OK)})
 _HEAL_S = 45.0
 _MARGIN_S = 15.0
 _ERRORS = 0.01
@@ -64,7 +64,7 @@ class LiveRun:
         self.scenario, self.env, self.held_s = scenario, env, held_s
         self.emit, self.say, self.now_ns = emit, say, now_ns
         self.front = [lane for lane in lanes if lane.role == "balancer" and lane.kind in ("fresh", "db")]
-        self.fresh = {lane.target: lane.id for lane in lanes if lane.kind == "fresh"}
+        self.lanes = {(lane.target, lane.kind): lane.id for lane in lanes}
         self.hurt: list[str] = []
         self.limits: dict[int, int] = {}
         self._undone_ns = 0
@@ -138,10 +138,7 @@ class LiveRun:
             await fault.inject(target)
         self.emit(ev.FaultInjected(fault=key, before_ns=before, after_ns=self.now_ns()))
         shows = fault.shows
-        proof = Proof(
-            [Latch(self.fresh[t.name], shows.outcomes, shows.need, before) for t in targets if t.name in self.fresh],
-            [Latch(self.fresh[name], _GOOD, shows.need, before) for name in controls if name in self.fresh],
-        )
+        proof = proof_of(shows.to_json(), self.lanes, [t.name for t in targets], controls, before)
         seen = await self.observer.wait(proof, self.settings.prove) if proof.targets else False
         effective = await self._effective(fault, targets, before + int(self.settings.prove * SECOND))
         states = ", ".join(
@@ -173,10 +170,7 @@ class LiveRun:
         self._phase("recovery")
 
     async def _heal(self, key: str, fault: Fault, targets: Sequence[Target]) -> None:
-        need = fault.shows.healed
-        fold = Healed(
-            [Latch(self.fresh[t.name], _GOOD, need, self._undone_ns) for t in targets if t.name in self.fresh]
-        )
+        fold = healed_of(fault.shows.to_json(), self.lanes, [t.name for t in targets], self._undone_ns)
         if await self.observer.wait(fold, _HEAL_S):
             self.emit(ev.FaultHealed(fault=key, witness=fold.seen))
             return

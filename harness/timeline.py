@@ -169,6 +169,10 @@ class RunView:
                 series[record.lane].follow(record)
         return {id_: s.sort(self.stalls) for id_, s in series.items()}
 
+    def lane(self, id_: int) -> Series:
+        """One lane's slots."""
+        return self._series[id_]
+
     def series(
         self, *, role: str | None = None, target: str | None = None, kinds: tuple[str, ...] = ()
     ) -> list[Series]:
@@ -238,7 +242,17 @@ def records_of(series: Series) -> Iterator[Any]:
     for i in range(len(series.slot)):
         due = series.intended[i]
         yield Slot(
-            lane, series.outcome[i], 0, 0, series.upstream[i], series.slot[i], due, due, 0, 0, due + series.latency[i]
+            lane,
+            series.outcome[i],
+            series.flags[i],
+            0,
+            series.upstream[i],
+            series.slot[i],
+            due,
+            due,
+            0,
+            0,
+            due + series.latency[i],
         )
 
 

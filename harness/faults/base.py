@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
-from harness.records import Outcome
+from harness.records import REDIALLED, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,28 +20,46 @@ _HEALED = 5
 class Shows:
     """What the path must show on the target, while a control beside it stays good.
 
-    `outcomes` are what a fresh connection to the target's own address must end with, `need` times in a row. Healed is
-    `healed` good answers in a row.
+    `outcomes` are what slots on the target's own address must end with, `need` times in a row, on its lane of kind
+    `lane`; they must take `least_ms` milliseconds or more and carry `flag`. `beside` names a kind of lane of the target
+    that must stay good. Healed is `healed` good answers in a row, quicker than `least_ms`.
     """
 
     text: str
     outcomes: frozenset[int]
     need: int = _NEED
     healed: int = _HEALED
+    lane: str = "fresh"
+    least_ms: float = 0.0
+    flag: int = 0
+    beside: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Form for the event log."""
-        return {"text": self.text, "outcomes": sorted(self.outcomes), "need": self.need, "healed": self.healed}
+        """Form for the event log: what is as usual is left out."""
+        usual = {field.name: field.default for field in fields(self) if field.name not in ("need", "healed")}
+        data = {key: value for key, value in asdict(self).items() if usual.get(key, MISSING) != value}
+        return data | {"outcomes": sorted(self.outcomes)}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Shows:
         """Read back `to_json`."""
-        return cls(data["text"], frozenset(data["outcomes"]), data["need"], data["healed"])
+        return cls(**{**data, "outcomes": frozenset(data["outcomes"])})
 
 
 def refuses() -> Shows:
     """New connections are refused or cut: nobody is home."""
     return Shows("refuses", frozenset({Outcome.REFUSED, Outcome.RESET, Outcome.CLOSED, Outcome.CONNECT_TIMEOUT}))
+
+
+def delays(ms: float) -> Shows:
+    """Answers that need the database are good and take `ms` longer, those beside them that need none do not."""
+    return Shows(f"delays by {ms:g} ms", frozenset({Outcome.OK}), lane="db", least_ms=ms, beside="fresh")
+
+
+def redials() -> Shows:
+    """Kept connections were cut: the next request on one had to dial again."""
+    cut = frozenset(int(outcome) for outcome in Outcome)
+    return Shows("cuts kept connections", cut, need=1, lane="pinned", flag=REDIALLED)
 
 
 def hangs() -> Shows:
@@ -55,7 +73,10 @@ class Fault(Protocol):
 
     needs: ClassVar[type]
     """The capability (a Protocol of `harness.targets`) a target must have."""
-    shows: ClassVar[Shows]
+
+    @property
+    def shows(self) -> Shows:
+        """What its path shows; may follow from its parameters."""
 
     async def prepare(self, target: Any) -> Sequence[Step]:
         """Return the undo, from what is there now; change nothing."""
@@ -65,6 +86,11 @@ class Fault(Protocol):
 
     async def effective(self, target: Any) -> bool:
         """Say whether the target's own state (not the path) is what the fault wants: a third witness."""
+
+
+def takes_down(fault: Fault | type) -> bool:
+    """Whether a target serves nobody meanwhile, of whom one must always be left; a fault says `takes_down = False`."""
+    return bool(getattr(fault, "takes_down", True))
 
 
 def name_of(fault: Fault | type) -> str:

@@ -14,7 +14,7 @@ HARNESS = ROOT / "harness"
 
 PURE = {
     "errors", "events", "eventlog", "records", "edges", "series", "folds", "ledger", "timeline", "recovery", "objectives", "verdict",
-    "judge", "gates", "fitness", "loadlog", "reports", "timings", "populations", "survival",
+    "judge", "gates", "fitness", "receipts", "loadlog", "reports", "timings", "populations", "survival",
 }  # fmt: skip
 """Functions over a run directory."""
 
@@ -54,7 +54,8 @@ ALLOWED = {
                    "discover", "objectives"},
     "timeline": {"eventlog", "events", "ledger", "errors", "folds", "populations", "records", "series", "timings"},
     "judge": {"events", "gates", "objectives", "timeline", "verdict", "errors"},
-    "gates": {"events", "fitness", "folds", "records", "timeline", "verdict"},
+    "gates": {"events", "fitness", "receipts", "timeline", "verdict"},
+    "receipts": {"folds", "records"},
     "fitness": {"events", "records", "series", "verdict"},
     "loadlog": {"errors", "records"},
     "verdict": set(),
