@@ -15,16 +15,18 @@ _PUBLIC = {
     "Run": "harness.api",
     "Scenario": "harness.api",
     "scenario": "harness.api",
+    "all_but_one": "harness.targets",
     "each": "harness.targets",
     "one": "harness.targets",
+    "rolling": "harness.targets",
 }
 
 
-__all__ = ["Run", "Scenario", "__version__", "each", "one", "scenario"]
+__all__ = ["Run", "Scenario", "__version__", "all_but_one", "each", "one", "rolling", "scenario"]
 
 if TYPE_CHECKING:
     from harness.api import Run, Scenario, scenario
-    from harness.targets import each, one
+    from harness.targets import all_but_one, each, one, rolling
 
 
 def __getattr__(name: str) -> object:

@@ -142,7 +142,7 @@ def plan(scenario: str, **flags: Any) -> None:
     found = discover.scenario(scenario)
     seed = settings.seed if settings.seed is not None else secrets.randbelow(2**31)
     env = Env(scale=settings.time_scale, replicas=settings.replicas)
-    steps = asyncio.run(dry_run(found, seed=seed, env=env, hold_s=settings.hold))
+    steps = asyncio.run(dry_run(found, seed=seed, env=env, hold_s=settings.hold, limits=settings.limits))
     click.echo(render_plan(found, steps, seed, env), nl=False)
 
 

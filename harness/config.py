@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import platformdirs
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from harness.decider import Limits
 from harness.discover import nearest
 from harness.errors import UsageError
 from harness.stack import SESSION_KINDS, SESSION_POLICIES
@@ -66,8 +67,14 @@ def parse_sessions(value: object) -> object:
     return populations
 
 
+def parse_names(value: object) -> object:
+    """Set of the names in "coder-1,coder-2"."""
+    return frozenset(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+
+
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 Ports = Annotated[Any, BeforeValidator(parse_ports)]
+Names = Annotated[frozenset[str], BeforeValidator(parse_names)]
 Sessions = Annotated[dict[str, int], BeforeValidator(parse_sessions)]
 
 
@@ -92,6 +99,8 @@ class Settings(BaseModel):
     writers: int = Field(15, ge=1, le=100, description="writers of the write history, each with a workspace of its own")
     warmup: Duration = Field(30.0, ge=1, description="longest wait until load and probes are steady")
     baseline: Duration = Field(10.0, ge=1, description="length of the calm measurement before the fault")
+    max_down: int | None = Field(None, ge=1, description="replicas a run may take down at once; default: all but one")
+    only: Names = Field(frozenset(), description="targets a run may hurt, separated by commas; default: all of its own")
     hold: Duration | None = Field(None, ge=0, description="how long a fault stays on; default: the scenario's own time")
     recovery: Duration = Field(60.0, ge=1, description="longest wait for recovery after the undo")
     calm: Duration = Field(6.0, ge=0, description="calm stretch after recovery")
@@ -103,11 +112,17 @@ class Settings(BaseModel):
     )
     ports: Ports = Field(range(20000, 30000), description="ports a local stack may use, as low-high")
 
+    @property
+    def limits(self) -> Limits:
+        """How much the run may hurt."""
+        return Limits(self.max_down, self.only)
+
     def logged(self) -> dict[str, Any]:
         """Form for the run's header: what the run means, not where its folders are."""
         data = self.model_dump(mode="python", exclude={"runs_dir", "cache_dir", "state_dir", "ports", "coder"})
         return data | {
             "coder": str(self.coder) if self.coder else None,
+            "only": sorted(self.only),
             "ports": f"{self.ports.start}-{self.ports.stop - 1}",
         }
 

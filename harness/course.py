@@ -11,6 +11,7 @@ import anyio
 
 from harness import bootstrap, history, membership, truth, watching
 from harness import events as ev
+from harness.decider import Decider
 from harness.errors import HarnessError
 from harness.folds import Latch
 from harness.ledger import HISTORY
@@ -18,7 +19,6 @@ from harness.ledger import history as read_history
 from harness.live import LiveRun, RunOver
 from harness.load import SIZES, users_for
 from harness.observer import Observer
-from harness.plan import Decider
 from harness.records import LOAD, Outcome
 from harness.stack import Context, LoadRequest, MeterPlan, NoAnswer, StackRequest
 
@@ -102,7 +102,7 @@ class Course:
         """Load, probes, writers and the body; they end in the opposite order of their start."""
         request, settings = self.request, self.request.settings
         observer = Observer(request.directory, self.now_ns)
-        decider = Decider(stack.targets, Random(request.seed))
+        decider = Decider(stack.targets, Random(request.seed), settings.limits)
         live = LiveRun(
             stack=stack,
             observer=observer,

@@ -50,9 +50,8 @@ class InOrder:
 class Latch:
     """`need` slots in a row that fit, on one lane, due at or after `since`.
 
-    A slot fits when its outcome is in `outcomes`, its latency is in [`least_ns`, `below_ns`) and it has every flag of
-    `flag` and none of `unlike`. `at` is the bracket of the first slot of that row, (due time of the slot before it, its
-    own end], or None so far.
+    A slot fits when its outcome is in `outcomes` and its latency in [`least_ns`, `below_ns`). `at` is the bracket of the
+    first slot of that row, (due time of the slot before it, its own end], or None so far.
     """
 
     lane: int
@@ -61,8 +60,6 @@ class Latch:
     since: int
     least_ns: int = 0
     below_ns: int = NEVER
-    flag: int = 0
-    unlike: int = 0
     at: Interval | None = None
     seen: str = "nothing yet"
     _row: int = 0
@@ -91,8 +88,7 @@ class Latch:
             self.at = self._first
 
     def _fits(self, slot: Slot) -> bool:
-        flags = slot.flags & self.flag == self.flag and not slot.flags & self.unlike
-        return slot.outcome in self.outcomes and self.least_ns <= slot.latency_ns < self.below_ns and flags
+        return slot.outcome in self.outcomes and self.least_ns <= slot.latency_ns < self.below_ns
 
 
 @dataclass

@@ -25,7 +25,7 @@ def _scenarios() -> list[tuple[str, ...]]:
 
 def _faults() -> list[tuple[str, ...]]:
     found: list[Any] = [cls for _, cls in sorted(discover.faults().items())]
-    return [(name_of(cls), cls.needs.__name__, cls.shows.text, _first(cls)) for cls in found]
+    return [(name_of(cls), cls.needs.__name__, cls().shows.text, _first(cls)) for cls in found]
 
 
 def _objectives() -> list[tuple[str, ...]]:

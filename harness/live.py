@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from harness.api import Scenario
     from harness.config import Settings
+    from harness.decider import Decider
     from harness.faults.base import Fault
     from harness.observer import Observer
-    from harness.plan import Decider
     from harness.records import Slot
     from harness.stack import LaneSpec, Stack
     from harness.targets import Selector, Target
@@ -109,6 +109,7 @@ class LiveRun:
             with anyio.CancelScope(shield=True):
                 await self._undo(key)
         await self._heal(key, fault, targets)
+        self.decider.undone(key)
 
     async def _prepare(self, key: str, fault: Fault, targets: Sequence[Target], controls: list[str]) -> None:
         steps = [step for target in targets for step in await fault.prepare(target)]

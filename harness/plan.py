@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from harness.decider import UNLIMITED, Decider, Limits
 from harness.errors import UsageError
 from harness.faults.base import name_of, params_of
 from harness.safety import undo
@@ -46,46 +47,32 @@ class PaperTarget:
         return undo.signal(ProcessRef(0, 0), name)
 
 
+@dataclass(frozen=True)
+class PaperReplica(PaperTarget):
+    """A replica on paper: it also has a link to the database."""
+
+    async def slow_database(self, name: str, rtt_ms: int) -> None:
+        """Refuse: a plan changes nothing."""
+        raise UsageError(f"{self.name}: a fault's prepare() must change nothing, but it added {rtt_ms} ms as {name}")
+
+    async def database_delay_ms(self, name: str) -> int:  # noqa: ARG002  # the shape of the capability
+        """On paper nothing is slow."""
+        return 0
+
+    def undo_slow_database(self, name: str) -> list[undo.Step]:
+        """As the real one; the address is known only at injection."""
+        return [undo.toxic_delete("http://0.0.0.0:0", self.name, f"{name}-{way}") for way in ("up", "down")]
+
+
 def paper_targets(replicas: int) -> list[Target]:
     """Names and roles that every stack of this size has."""
-    coders = [PaperTarget(f"coder-{number}", "coder") for number in range(1, replicas + 1)]
+    coders = [PaperReplica(f"coder-{number}", "coder") for number in range(1, replicas + 1)]
     return [
         *coders,
         PaperTarget("postgres", "database"),
         PaperTarget("toxiproxy", "proxy"),
         PaperTarget("balancer", "balancer"),
     ]
-
-
-@dataclass
-class Decider:
-    """Turns selectors into targets, by the run's seed, in the order asked. The plan and the run use the same."""
-
-    targets: Sequence[Target]
-    random: Random
-    count: int = 0
-    steps: list[dict[str, Any]] = field(default_factory=list)
-
-    def choose(self, fault: Fault, at: Selector) -> tuple[str, list[Target]]:
-        """Choose targets; raises UsageError when one lacks the capability, or when nobody would be left."""
-        chosen = at.pick(self.targets, self.random)
-        self.count += 1
-        for target in chosen:
-            if not isinstance(target, fault.needs):
-                raise UsageError(
-                    f"{name_of(fault)} cannot hurt {target.name}: it is not {fault.needs.__name__} on this stack"
-                )
-        peers = [t for t in self.targets if t.role == at.role]
-        if at.role == "coder" and len(chosen) >= len(peers):
-            raise UsageError(f"{name_of(fault)} at {at.text} would leave no healthy replica; refused")
-        key = f"f{self.count}"
-        self.steps.append({"fault": key, "name": name_of(fault), "at": at.text, "targets": [t.name for t in chosen]})
-        return key, chosen
-
-    def controls(self, chosen: Sequence[Target]) -> list[str]:
-        """Peers of the chosen ones that must stay good."""
-        names = {t.name for t in chosen}
-        return [t.name for t in self.targets if t.role == chosen[0].role and t.name not in names]
 
 
 @dataclass
@@ -122,6 +109,7 @@ class PlanRun:
             }
         )
         yield chosen
+        self.decider.undone(key)
         self.steps.append({"do": "undo", "fault": key})
 
     async def hold(self, seconds: Formula | float | None = None) -> None:
@@ -147,9 +135,11 @@ def hold_seconds(asked: Formula | float | None, setting: float | None, env: Env)
     return DEFAULT_HOLD_S if asked is None else resolve(asked, env)
 
 
-async def dry_run(scenario: Scenario, *, seed: int, env: Env, hold_s: float | None) -> list[dict[str, Any]]:
-    """Run the body on paper; raise UsageError for what could not be run."""
-    run = PlanRun(Decider(paper_targets(env.replicas), Random(seed)), env, hold_s)
+async def dry_run(
+    scenario: Scenario, *, seed: int, env: Env, hold_s: float | None, limits: Limits = UNLIMITED
+) -> list[dict[str, Any]]:
+    """Run the body on paper; raise UsageError for what could not be run, or may not be."""
+    run = PlanRun(Decider(paper_targets(env.replicas), Random(seed), limits), env, hold_s)
     await scenario.body(run)
     if not run.decider.count:
         raise UsageError(f"scenario {scenario.name}: it injects no fault, so it can prove nothing")

@@ -27,18 +27,14 @@ def proof_of(
     Controls are the same kind of lane of the `controls`, and the lane `beside` it of the targets themselves. Targets
     without such a lane are left out: a proof without any target lane is none.
     """
-    least, flag = int(shows.get("least_ms", 0) * 1e6), int(shows.get("flag", 0))
+    least = int(shows.get("least_ms", 0) * 1e6)
     kind, need = shows.get("lane", "fresh"), shows["need"]
     outcomes = frozenset(shows["outcomes"])
     beside = [(name, shows["beside"]) for name in targets if shows.get("beside")]
     return Proof(
+        [Latch(lanes[name, kind], outcomes, need, since, least) for name in targets if (name, kind) in lanes],
         [
-            Latch(lanes[name, kind], outcomes, need, since, least, flag=flag)
-            for name in targets
-            if (name, kind) in lanes
-        ],
-        [
-            Latch(lanes[key], _GOOD, need, since, below_ns=least or NEVER, unlike=flag)
+            Latch(lanes[key], _GOOD, need, since, below_ns=least or NEVER)
             for key in [*((name, kind) for name in controls), *beside]
             if key in lanes
         ],

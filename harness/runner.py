@@ -58,7 +58,9 @@ async def execute(request: Request, stop: Stop) -> tuple[Verdict, str]:
         return int(loop.time() * 1e9)  # asyncio's clock is CLOCK_MONOTONIC
 
     env = Env(scale=request.settings.time_scale, replicas=request.settings.replicas)
-    plan = await dry_run(request.scenario, seed=request.seed, env=env, hold_s=request.settings.hold)
+    plan = await dry_run(
+        request.scenario, seed=request.seed, env=env, hold_s=request.settings.hold, limits=request.settings.limits
+    )
     with EventLog(request.directory, now_ns) as log:
         log.emit(_header(request, env))
         point_latest(request.directory)

@@ -68,7 +68,6 @@ class Series:
     lateness: array[int] = field(default_factory=lambda: array("q"))
     outcome: array[int] = field(default_factory=lambda: array("B"))
     upstream: array[int] = field(default_factory=lambda: array("H"))
-    flags: array[int] = field(default_factory=lambda: array("B"))
     late: dict[int, int] = field(default_factory=dict)
     """Slots whose answer came after their deadline, with its latency in nanoseconds."""
     lost: dict[int, int] = field(default_factory=dict)
@@ -82,7 +81,6 @@ class Series:
         self.lateness.append(record.sent - record.intended if record.sent else NOT_SENT)
         self.outcome.append(record.outcome)
         self.upstream.append(record.upstream)
-        self.flags.append(record.flags)
 
     def follow(self, record: Slot) -> None:
         """Add how a slot ended that had not been answered at its deadline."""
@@ -96,7 +94,7 @@ class Series:
         slots = self.slot
         if any(slots[i] > slots[i + 1] for i in range(len(slots) - 1)):
             order = sorted(range(len(slots)), key=slots.__getitem__)
-            for name in ("slot", "intended", "latency", "lateness", "outcome", "upstream", "flags"):
+            for name in ("slot", "intended", "latency", "lateness", "outcome", "upstream"):
                 column = getattr(self, name)
                 setattr(self, name, array(column.typecode, [column[i] for i in order]))
         for stall in stalls:

@@ -57,28 +57,63 @@ class Freezable(Signalable, Protocol):
         """Step that sends a signal to this very process, never to a later one with the same pid."""
 
 
+@runtime_checkable
+class DatabaseLink(Target, Protocol):
+    """A target whose own link to the database can be made slower, without touching anybody else's."""
+
+    async def slow_database(self, name: str, rtt_ms: int) -> None:
+        """Add `rtt_ms` milliseconds to every round trip on the link, under `name`; what is on already stays."""
+
+    async def database_delay_ms(self, name: str) -> int:
+        """Round-trip milliseconds that are added under `name` now, as the link itself says; 0 for none."""
+
+    def undo_slow_database(self, name: str) -> list[Step]:
+        """Steps that remove what `slow_database` added under `name`, and do nothing when it is gone."""
+
+
 @dataclass(frozen=True)
 class Selector:
-    """Chooses targets of one role. `text` is how the plan names the choice."""
+    """Chooses targets of one role. `text` is how the plan names the choice.
+
+    `choose` is given the candidates, the run's random source, and the names it chose before in this run.
+    """
 
     role: str
     text: str
-    choose: Callable[[Sequence[Target], Random], Sequence[Target]]
+    choose: Callable[[Sequence[Target], Random, Sequence[str]], Sequence[Target]]
 
-    def pick(self, targets: Sequence[Target], random: Random) -> list[Target]:
-        """Return the chosen targets, in the order they are hurt; raise UsageError when the role is empty."""
+    def pick(self, targets: Sequence[Target], random: Random, before: Sequence[str] = ()) -> list[Target]:
+        """Return the chosen targets, in the order they are hurt; raise UsageError when there is nobody to choose."""
         candidates = [target for target in targets if target.role == self.role]
         if not candidates:
             roles = ", ".join(sorted({target.role for target in targets}))
             raise UsageError(f"no target has the role {self.role!r}; this stack has: {roles}")
-        return list(self.choose(candidates, random))
+        chosen = list(self.choose(candidates, random, before))
+        if not chosen:
+            raise UsageError(f"{self.text} chooses nobody among {', '.join(target.name for target in candidates)}")
+        return chosen
 
 
 def one(role: str) -> Selector:
     """One target of `role`, drawn from the run's seed."""
-    return Selector(role, f"one {role}", lambda targets, random: [random.choice(targets)])
+    return Selector(role, f"one {role}", lambda targets, random, _: [random.choice(targets)])
 
 
 def each(role: str) -> Selector:
     """Every target of `role`, at once."""
-    return Selector(role, f"each {role}", lambda targets, _: targets)
+    return Selector(role, f"each {role}", lambda targets, *_: targets)
+
+
+def all_but_one(role: str) -> Selector:
+    """Every target of `role` but one, which is drawn from the run's seed."""
+    return Selector(role, f"all but one {role}", lambda targets, random, _: random.sample(targets, len(targets) - 1))
+
+
+def rolling(role: str) -> Selector:
+    """One target of `role` after the other: each use takes one that this run has not taken yet, in a drawn order."""
+
+    def choose(targets: Sequence[Target], random: Random, before: Sequence[str]) -> Sequence[Target]:
+        fresh = [target for target in targets if target.name not in before]
+        return [random.choice(fresh)] if fresh else []
+
+    return Selector(role, f"rolling {role}", choose)

@@ -242,17 +242,7 @@ def records_of(series: Series) -> Iterator[Any]:
     for i in range(len(series.slot)):
         due = series.intended[i]
         yield Slot(
-            lane,
-            series.outcome[i],
-            series.flags[i],
-            0,
-            series.upstream[i],
-            series.slot[i],
-            due,
-            due,
-            0,
-            0,
-            due + series.latency[i],
+            lane, series.outcome[i], 0, 0, series.upstream[i], series.slot[i], due, due, 0, 0, due + series.latency[i]
         )
 
 

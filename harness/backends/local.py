@@ -82,7 +82,7 @@ class LocalStack:
         replicas = []
         for number, (listener, port) in enumerate(zip(listeners, api_ports, strict=True), 1):
             dsn = self._dsn.replace(f":{pg_port}/", f":{listener}/") + "?sslmode=disable"
-            replicas.append(await services.replica(site, request, number, port, dsn, access))
+            replicas.append(await services.replica(site, request, number, port, dsn, access, proxy.address))
         for target in replicas:
             await services.answers(target, request.start_timeout_s)
         front = await services.balancer(site, lb_port, replicas)

@@ -54,6 +54,23 @@ class Toxiproxy:
 
         await self._do(f"create proxy {name}", work)
 
+    async def add_latency(self, proxy: str, toxic: str, stream: str, ms: int) -> None:
+        """Delay what `proxy` carries in one direction ("upstream" or "downstream"), and read it back."""
+
+        def work() -> None:
+            self._server.get_proxy(proxy).add_toxic(
+                name=toxic, type="latency", stream=stream, toxicity=1.0, attributes={"latency": ms, "jitter": 0}
+            )
+            if _latencies(self._server.get_proxy(proxy)).get(toxic) != ms:
+                raise HarnessError(f"toxiproxy at {self._where}: toxic {toxic} of {proxy} is not as asked")
+
+        await self._do(f"add toxic {toxic} to {proxy}", work)
+
+    async def latencies(self, proxy: str) -> dict[str, int]:
+        """Milliseconds of every latency toxic of a proxy, by name."""
+        found: dict[str, int] = await self._do(f"read {proxy}", lambda: _latencies(self._server.get_proxy(proxy)))
+        return found
+
     async def _do(self, what: str, work: Callable[[], Any]) -> Any:
         try:
             with anyio.fail_after(TIMEOUT_S * 3):
@@ -78,6 +95,10 @@ class _Consumer(APIConsumer):  # type: ignore[misc]
     @classmethod
     def post(cls, url: str, data: Any = None, json: Any = None, **kwargs: Any) -> requests.Response:
         return _checked(super().post(url, data=data, json=json, timeout=TIMEOUT_S, **kwargs))
+
+
+def _latencies(proxy: Any) -> dict[str, int]:
+    return {t.name: int(t.attributes["latency"]) for t in proxy.toxics().values() if t.type == "latency"}
 
 
 def _checked(response: requests.Response) -> requests.Response:

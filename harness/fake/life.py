@@ -98,6 +98,8 @@ class FakeProcess:
     number: int
     lives: int = 0
     life: Life = field(default_factory=Life)
+    delays_ms: dict[str, int] = field(default_factory=dict)
+    """Milliseconds added to each round trip to the database, by name."""
     happened: list[Callable[[str], None]] = field(default_factory=list)
     """Told "frozen", "thawed", "died" and "started", after the fact."""
 
@@ -158,6 +160,23 @@ class FakeProcess:
             listener(what)
 
 
+@dataclass
+class FakeCoder(FakeProcess):
+    """The process of a replica: a DatabaseLink too."""
+
+    async def slow_database(self, name: str, rtt_ms: int) -> None:
+        """Add it."""
+        self.delays_ms[name] = rtt_ms
+
+    async def database_delay_ms(self, name: str) -> int:
+        """What is added."""
+        return self.delays_ms.get(name, 0)
+
+    def undo_slow_database(self, name: str) -> list[undo.Step]:
+        """Remove it."""
+        return [undo.toxic_delete("", self.name, name)]
+
+
 def run_steps(steps: list[undo.Step], processes: dict[str, FakeProcess]) -> list[undo.Outcome]:
     """Run undo steps on modelled processes: the same steps and rules as `harness.safety.undo`; never raises."""
     return [_run_one(step, processes) for step in steps]
@@ -176,4 +195,9 @@ def _run_one(step: undo.Step, processes: dict[str, FakeProcess]) -> undo.Outcome
             return undo.Outcome(step, ok=True, said=f"{wanted} is gone already")
         found.take(name)
         return undo.Outcome(step, ok=True, said=f"sent SIG{name} to {wanted}")
-    return undo.Outcome(step, ok=False, said=f"unknown undo step {step.do!r}; known here are signal, start")
+    if step.do == "toxic.delete":
+        removed = processes[str(step.args["proxy"])].delays_ms.pop(str(step.args["toxic"]), None)
+        return undo.Outcome(step, ok=True, said=f"{'removed' if removed else 'gone already:'} {step.args['toxic']}")
+    return undo.Outcome(
+        step, ok=False, said=f"unknown undo step {step.do!r}; known here are signal, start, toxic.delete"
+    )

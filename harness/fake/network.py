@@ -13,7 +13,6 @@ from harness.records import Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness.fake.life import Life
     from harness.fake.replica import Replica
     from harness.fake.site import Site
 
@@ -99,12 +98,12 @@ class Network:
         elif not replica.now.pool:
             flight.end(now + _MS, Outcome.SERVER_ERROR, 500, self._named(flight))
         elif flight.db:
-            self._ask_database(flight, life)
+            self._ask_database(flight, replica)
         else:
-            flight.end(now + self._site.latency_ns(db=False), Outcome.OK, 200, self._named(flight))
+            flight.end(now + self._site.latency_ns(), Outcome.OK, 200, self._named(flight))
 
-    def _ask_database(self, flight: Flight, life: Life) -> None:
-        site, now = self._site, self._site.now_ns()
+    def _ask_database(self, flight: Flight, replica: Replica) -> None:
+        site, now, process = self._site, self._site.now_ns(), replica.process
         broken = next((p for p in site.database_path if p.now != "running"), None)
         if broken is not None and broken.now == "gone":
             flight.end(now + _MS, Outcome.SERVER_ERROR, 500, self._named(flight))
@@ -112,15 +111,15 @@ class Network:
             flight.done = 0
             broken.life.when_awake(lambda: self._reach(flight))
         elif not site.behaviour.lock_hold_s:
-            flight.end(now + site.latency_ns(db=True), Outcome.OK, 200, self._named(flight))
+            flight.end(now + site.latency_ns(process), Outcome.OK, 200, self._named(flight))
         else:
             flight.done = 0
 
             def end(*, ok: bool) -> None:
                 outcome, status = (Outcome.OK, 200) if ok else (Outcome.SERVER_ERROR, 500)
-                flight.end(site.now_ns() + site.latency_ns(db=True), outcome, status, self._named(flight))
+                flight.end(site.now_ns() + site.latency_ns(process), outcome, status, self._named(flight))
 
-            site.shared(life, end)
+            site.shared(process.life, end)
 
     def _no_one(self, flight: Flight, now: int, outcome: Outcome) -> None:
         """Nobody answers: a direct client meets the error itself, one of the balancer its 502."""

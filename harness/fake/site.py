@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness.fake.balancer import Balancer
 from harness.fake.bugs import behaviour
-from harness.fake.life import FakeProcess
+from harness.fake.life import FakeCoder, FakeProcess
 from harness.fake.lock import Lock
 from harness.fake.network import Network
 from harness.fake.replica import Replica
@@ -48,7 +48,7 @@ class Site:
         roles = [*coders, ("postgres", "database"), ("toxiproxy", "proxy"), ("balancer", "balancer")]
         ports = iter(request.ports)
         self.processes = {
-            name: FakeProcess(name, role, Address(_HOST, next(ports)), number)
+            name: (FakeCoder if role == "coder" else FakeProcess)(name, role, Address(_HOST, next(ports)), number)
             for number, (name, role) in enumerate(roles, 1)
         }
         self.database_path = [self.processes["toxiproxy"], self.processes["postgres"]]
@@ -69,9 +69,10 @@ class Site:
         """State of the database as a replica meets it, on the way through Toxiproxy."""
         return next((p.now for p in self.database_path if p.now != "running"), "running")
 
-    def latency_ns(self, *, db: bool) -> int:
-        """How long a healthy answer takes: 1 to 2 ms, 2 ms more with the database."""
-        return _MS + self.random.randrange(11) * (_MS // 10) + (2 * _MS if db else 0)
+    def latency_ns(self, db: FakeProcess | None = None) -> int:
+        """How long a healthy answer takes: 1 to 2 ms, and with the database as `db` sees it 2 ms and its delay more."""
+        own = _MS + self.random.randrange(11) * (_MS // 10)
+        return own + (2 * _MS + sum(db.delays_ms.values()) * _MS if db else 0)
 
     def shared(self, life: Life, ended: Ended) -> None:
         """Hold the deployment's lock shared for a request's time, in the time of the replica that asks."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
-from harness.records import REDIALLED, Outcome
+from harness.records import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,8 +21,8 @@ class Shows:
     """What the path must show on the target, while a control beside it stays good.
 
     `outcomes` are what slots on the target's own address must end with, `need` times in a row, on its lane of kind
-    `lane`; they must take `least_ms` milliseconds or more and carry `flag`. `beside` names a kind of lane of the target
-    that must stay good. Healed is `healed` good answers in a row, quicker than `least_ms`.
+    `lane`; they must take `least_ms` milliseconds or more. `beside` names a kind of lane of the target that must stay
+    good. Healed is `healed` good answers in a row, quicker than `least_ms`.
     """
 
     text: str
@@ -31,7 +31,6 @@ class Shows:
     healed: int = _HEALED
     lane: str = "fresh"
     least_ms: float = 0.0
-    flag: int = 0
     beside: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -54,12 +53,6 @@ def refuses() -> Shows:
 def delays(ms: float) -> Shows:
     """Answers that need the database are good and take `ms` longer, those beside them that need none do not."""
     return Shows(f"delays by {ms:g} ms", frozenset({Outcome.OK}), lane="db", least_ms=ms, beside="fresh")
-
-
-def redials() -> Shows:
-    """Kept connections were cut: the next request on one had to dial again."""
-    cut = frozenset(int(outcome) for outcome in Outcome)
-    return Shows("cuts kept connections", cut, need=1, lane="pinned", flag=REDIALLED)
 
 
 def hangs() -> Shows:

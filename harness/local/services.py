@@ -14,6 +14,7 @@ from harness.clients.toxiproxy import Toxiproxy
 from harness.discover import data_root
 from harness.errors import HarnessError
 from harness.local.process import LocalProcess, Site, accepts, clean_env
+from harness.local.replica import LocalReplica
 from harness.safety.spec import Spec
 from harness.stack import Address, NoAnswer, StackRequest
 from harness.timings import TUNED
@@ -52,8 +53,8 @@ def launcher(site: Site, request: StackRequest) -> Path:
 
 
 async def replica(  # noqa: PLR0917 - each is one fact about this replica
-    site: Site, request: StackRequest, number: int, port: int, dsn: str, access_url: str
-) -> LocalProcess:
+    site: Site, request: StackRequest, number: int, port: int, dsn: str, access_url: str, proxy: Address
+) -> LocalReplica:
     """Start `coder server` number `number`; it is not waited for, so that replicas start together."""
     name, address = f"coder-{number}", Address(HOST, port)
     cache = site.temp / f"cache-{number}"
@@ -76,7 +77,7 @@ async def replica(  # noqa: PLR0917 - each is one fact about this replica
         **request.server_env,
     }
     await site.spawn(Spec(name, (str(site.temp / "bin" / "coder"), "server"), clean_env(env)))
-    return LocalProcess(name, "coder", address, site)
+    return LocalReplica(name, "coder", address, site, proxy)
 
 
 async def answers(target: LocalProcess, timeout_s: float) -> None:

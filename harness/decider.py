@@ -1,0 +1,92 @@
+"""Who is hurt: selectors turned into targets by the run's seed, within the limits of the run.
+
+The plan and the run decide with the same code and the same seed, so what was refused on paper is never tried.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import UsageError
+from harness.faults.base import name_of, takes_down
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from random import Random
+
+    from harness.faults.base import Fault
+    from harness.targets import Selector, Target
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a run may hurt. `max_down` replicas at once (None: all but one), and only the targets of `only`."""
+
+    max_down: int | None = None
+    only: frozenset[str] = frozenset()
+
+
+UNLIMITED = Limits()
+"""All but one replica, and every target of the run's own stack."""
+
+
+@dataclass
+class Decider:
+    """Chooses targets in the order asked, and knows who is down. `steps` are its decisions so far."""
+
+    targets: Sequence[Target]
+    random: Random
+    limits: Limits = UNLIMITED
+    count: int = 0
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    _down: dict[str, list[str]] = field(default_factory=dict)
+    _chosen: dict[str, list[str]] = field(default_factory=dict)
+
+    def choose(self, fault: Fault, at: Selector) -> tuple[str, list[Target]]:
+        """Choose targets and return the fault's key; raise UsageError for what the run's limits forbid."""
+        down = {name for names in self._down.values() for name in names}
+        before = self._chosen.setdefault(at.text, [])
+        chosen = at.pick([t for t in self.targets if t.name not in down], self.random, before)
+        before += [t.name for t in chosen]
+        for target in chosen:
+            self._check(fault, at, target)
+        self.count += 1
+        key = f"f{self.count}"
+        if takes_down(fault):
+            self._room(fault, at, down | {t.name for t in chosen})
+            self._down[key] = [t.name for t in chosen]
+        self.steps.append({"fault": key, "name": name_of(fault), "at": at.text, "targets": [t.name for t in chosen]})
+        return key, chosen
+
+    def undone(self, key: str) -> None:
+        """Hear that the targets of a fault serve again."""
+        self._down.pop(key, None)
+
+    def controls(self, chosen: Sequence[Target]) -> list[str]:
+        """Targets that must stay good meanwhile: peers of the chosen ones, or the replicas where there is no peer."""
+        names = {t.name for t in chosen} | {name for down in self._down.values() for name in down}
+        for role in (chosen[0].role, "coder"):
+            if peers := [t.name for t in self.targets if t.role == role and t.name not in names]:
+                return peers
+        return []
+
+    def _check(self, fault: Fault, at: Selector, target: Target) -> None:
+        if not isinstance(target, fault.needs):
+            raise UsageError(
+                f"{name_of(fault)} cannot hurt {target.name}: it is not {fault.needs.__name__} on this stack"
+            )
+        if self.limits.only and target.name not in self.limits.only:
+            listed = ", ".join(sorted(self.limits.only))
+            raise UsageError(f"{name_of(fault)} at {at.text} would hurt {target.name}, the run may hurt only {listed}")
+
+    def _room(self, fault: Fault, at: Selector, down: set[str]) -> None:
+        replicas = [t.name for t in self.targets if t.role == "coder"]
+        count = len(down & set(replicas))
+        if count >= len(replicas) and at.role == "coder":
+            raise UsageError(f"{name_of(fault)} at {at.text} would leave no healthy replica; refused")
+        if self.limits.max_down is not None and count > self.limits.max_down:
+            raise UsageError(
+                f"{name_of(fault)} at {at.text} would take {count} of {len(replicas)} replicas down at once,"
+                f" the run may take {self.limits.max_down}; refused"
+            )
