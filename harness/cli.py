@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from harness.api import Scenario
     from harness.config import Settings
 
 _CODES = """\b
@@ -102,23 +103,54 @@ def demo(scenario: str, **flags: Any) -> None:
         "This demo runs a small stand-in for Coder with real PostgreSQL, Toxiproxy and Caddy. It says nothing about yours.",
         err=True,
     )
-    _run(scenario, flags)
+    from harness import discover
+
+    _run(discover.scenario(scenario), flags)
 
 
 @main.command()
 @_settings
-@click.option("-s", "--scenario", required=True, help="Scenario by name, or the path of a scenario file.")
-def run(scenario: str, **flags: Any) -> None:
-    """Run one scenario and judge it."""
-    _run(scenario, flags)
+@click.option("-s", "--scenario", "names", multiple=True, help="Scenario by name, or path of a file; may be repeated.")
+@click.option("-k", "expression", help="Scenarios whose name or tags fit, such as 'replica and not freeze'.")
+@click.option("--tag", "tags", multiple=True, help="Scenarios with this tag; may be repeated.")
+@click.option("--repeat", type=click.IntRange(1, 1000), default=1, show_default=True, help="Rounds of the whole suite.")
+@click.option("--fail-fast", is_flag=True, help="Stop at the first run that does not pass.")
+def run(names: tuple[str, ...], expression: str | None, tags: tuple[str, ...], **flags: Any) -> None:
+    """Run one scenario, or a suite of them one after the other, and judge each."""
+    from harness.selection import select
+
+    repeat, fail_fast = flags.pop("repeat"), flags.pop("fail_fast")
+    if not names and expression is None and not tags:
+        raise click.UsageError("say which: -s NAME, -k EXPRESSION or --tag TAG; see `coder-chaos list scenarios`")
+    chosen = select(names, expression, tags)
+    if len(chosen) * repeat == 1:
+        _run(chosen[0], flags)
+    _suite(chosen, repeat, flags, fail_fast=fail_fast)
 
 
-def _run(name: str, flags: dict[str, Any]) -> NoReturn:
-    from harness import discover
+def _suite(chosen: list[Scenario], repeat: int, flags: dict[str, Any], *, fail_fast: bool) -> NoReturn:
+    from harness import suite
     from harness.session import run_one, say_to_stderr
 
     settings = _resolve(flags)
-    scenario = discover.scenario(name)
+
+    def play(scenario: Scenario, number: int) -> suite.Played:
+        own = settings if settings.seed is None else settings.model_copy(update={"seed": settings.seed + number})
+        verdict, _, directory, code = run_one(scenario, own, say=say_to_stderr)
+        say_to_stderr(f"{verdict.status}  {scenario.name}  {verdict.why}")
+        return suite.Played(scenario.name, number, str(verdict.status), verdict.why, code, directory)
+
+    played = suite.play_all(chosen, repeat, play, fail_fast=fail_fast)
+    click.echo(suite.table(played, len(chosen) * repeat), nl=False)
+    for bad in [run for run in played if run.code and run.directory]:
+        click.echo(f"report  coder-chaos report {bad.directory}")
+    sys.exit(suite.exit_code(played))
+
+
+def _run(scenario: Scenario, flags: dict[str, Any]) -> NoReturn:
+    from harness.session import run_one, say_to_stderr
+
+    settings = _resolve(flags)
     verdict, report, directory, code = run_one(scenario, settings, say=say_to_stderr)
     click.echo(report, nl=False)
     click.echo(f"\n{verdict.status}  {verdict.why}")
