@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 
 
 class Run(Protocol):
-    """What a body may do. Six verbs, in the order of a run."""
+    """What a body may do. Six verbs, in the order of a run, and the one number a body may turn on."""
+
+    @property
+    def replicas(self) -> int:
+        """How many replicas the stack has."""
 
     async def baseline(self) -> None:
         """Measure the calm stack. When it does not hold its objectives the run ends here, with nothing injected."""

@@ -151,7 +151,7 @@ class Course:
         coders = [t.name for t in stack.targets if t.role == "coder"]
 
         def healthy() -> str:
-            return next(name for name in coders if name not in live.hurt)
+            return next((name for name in coders if name not in live.decider.down), coders[0])
 
         planned = {name for step in self.plan if step["do"] == "fault" for name in step["targets"]}
         live_first = [name for name in coders if name not in planned]

@@ -45,7 +45,7 @@ class Decider:
 
     def choose(self, fault: Fault, at: Selector) -> tuple[str, list[Target]]:
         """Choose targets and return the fault's key; raise UsageError for what the run's limits forbid."""
-        down = {name for names in self._down.values() for name in names}
+        down = self.down
         before = self._chosen.setdefault(at.text, [])
         chosen = at.pick([t for t in self.targets if t.name not in down], self.random, before)
         before += [t.name for t in chosen]
@@ -59,13 +59,18 @@ class Decider:
         self.steps.append({"fault": key, "name": name_of(fault), "at": at.text, "targets": [t.name for t in chosen]})
         return key, chosen
 
+    @property
+    def down(self) -> set[str]:
+        """Names of those that serve nobody now."""
+        return {name for names in self._down.values() for name in names}
+
     def undone(self, key: str) -> None:
         """Hear that the targets of a fault serve again."""
         self._down.pop(key, None)
 
     def controls(self, chosen: Sequence[Target]) -> list[str]:
         """Targets that must stay good meanwhile: peers of the chosen ones, or the replicas where there is no peer."""
-        names = {t.name for t in chosen} | {name for down in self._down.values() for name in down}
+        names = {t.name for t in chosen} | self.down
         for role in (chosen[0].role, "coder"):
             if peers := [t.name for t in self.targets if t.role == role and t.name not in names]:
                 return peers

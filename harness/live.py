@@ -69,6 +69,11 @@ class LiveRun:
         self.limits: dict[int, int] = {}
         self._undone_ns = 0
 
+    @property
+    def replicas(self) -> int:
+        """As the plan knew them."""
+        return self.env.replicas
+
     async def baseline(self) -> None:
         """Measure the calm stack; RunOver when it is not calm."""
         self._phase("baseline")

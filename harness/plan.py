@@ -84,6 +84,11 @@ class PlanRun:
     hold_s: float | None
     steps: list[dict[str, Any]] = field(default_factory=list)
 
+    @property
+    def replicas(self) -> int:
+        """As planned."""
+        return self.env.replicas
+
     async def baseline(self) -> None:
         """Write it down."""
         self.steps.append({"do": "baseline"})

@@ -144,6 +144,14 @@ class RunView:
         return Interval(self.fault.onset.lo, ended.t_ns if ended else self.end_ns)
 
     @cached_property
+    def fault_windows(self) -> list[Interval]:
+        """For every injected fault, [its onset, the next one's onset or the end of recovery]."""
+        onsets = [fault.onset.lo for fault in self.faults if fault.onset]
+        if self.window is None:
+            return []
+        return [Interval(a, b) for a, b in zip(onsets, [*onsets[1:], self.window.hi], strict=True)]
+
+    @cached_property
     def lanes(self) -> dict[int, Lane]:
         """All probe lanes by id."""
         started = self.last(ev.MeterStarted)

@@ -98,6 +98,13 @@ ejection = Formula("ejection", lambda env: env.balancer.interval_s * env.balance
 redial = wall(2.0, "redial")
 """What an eager client (re-dials every 50 ms) may need on top of the balancer: dial, upgrade, first snapshot."""
 
+idle_exit = wall(8.0, "8 s")
+"""A replica that is asked to leave gives requests 3 s, closes its sockets and is gone: cli/server.go. A running build may
+take longer."""
+
+health_interval = Formula("health interval", lambda env: env.balancer.interval_s)
+"""Longest time until a balancer that sees a refused connection at its next check begins to count it."""
+
 replica_heartbeat = server(5, "heartbeat")
 """A replica refreshes its row this often: enterprise/replicasync/replicasync.go."""
 

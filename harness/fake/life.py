@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _FIRST_PID = 100_000_000
 """Above every pid a kernel gives out, so that a step that leaves the fake by mistake meets no process."""
+_POLITE = frozenset({"TERM", "HUP"})
+"""Signals on which a server says goodbye before it ends."""
 _FATAL = frozenset({"KILL", "TERM", "INT", "QUIT", "ABRT", "HUP"})
 
 
@@ -98,6 +100,8 @@ class FakeProcess:
     number: int
     lives: int = 0
     life: Life = field(default_factory=Life)
+    left: bool = False
+    """Whether it ended in good order."""
     delays_ms: dict[str, int] = field(default_factory=dict)
     """Milliseconds added to each round trip to the database, by name."""
     happened: list[Callable[[str], None]] = field(default_factory=list)
@@ -136,6 +140,7 @@ class FakeProcess:
         if not self.life.alive:
             return False
         if name in _FATAL and not (self.life.frozen and name != "KILL"):
+            self.left = name in _POLITE
             self.life.die()
             self._tell("died")
         elif name == "STOP" and not self.life.frozen:

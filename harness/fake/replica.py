@@ -67,6 +67,8 @@ class Replica:
     def _happened(self, what: str) -> None:
         if what == "started":
             self._boot()
+        elif what == "died" and self.process.left and self.now.member:
+            self.store.members[self.now.member].stopped = True
         elif what == "thawed":
             self._work()
 

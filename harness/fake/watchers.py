@@ -121,7 +121,8 @@ class Watcher:
         self.replica, self._attempt, self._waits, self.open = replica, 0, 0, True
         self.last = self.site.now_ns()
         self.row("open", upstream=self._port)
-        life.ends.append(lambda: self._dropped("eof", "server", turn))
+        for side in (life, self.site.balancer.process.life):
+            side.ends.append(lambda: self._dropped("eof", "server", turn))
         self._talk.opened()
         self.later(_PING_S, lambda: self._ping(life, turn))
 

@@ -42,7 +42,7 @@ class MembershipDrops:
             return Finding(
                 self.name, status, f"still listed after {waited:.1f} s", f"> {waited:.1f} s", limits, "from onset"
             )
-        lo, hi = (gone.since_ns - fault.onset.hi) / SECOND, (gone.t_ns - fault.onset.lo) / SECOND
+        lo, hi = max(0, gone.since_ns - fault.onset.hi) / SECOND, (gone.t_ns - fault.onset.lo) / SECOND
         said = f"left the list within [{lo:.2f}, {hi:.2f}] s"
         if lo > most.value or hi < least.value:
             status = Status.FAIL

@@ -88,7 +88,7 @@ def test_rounds_go_through_all_scenarios() -> None:
 
 def test_an_error_of_one_run_is_its_result() -> None:
     played = suite(5, 0)
-    assert played[0][2:4] + (played[0].directory,) == ("ERROR", "no free port", None)
+    assert (*played[0][2:4], played[0].directory) == ("ERROR", "no free port", None)
     assert [p.code for p in played] == [StackError("").exit_code, 0]
 
 

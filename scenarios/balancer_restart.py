@@ -1,0 +1,32 @@
+"""A balancer that restarts cuts every session at once; all of them must come back with it."""
+
+from harness import Run, one, scenario
+from harness.faults import Kill
+from harness.objectives import (
+    Detected,
+    Latency,
+    LongestOutage,
+    Recovery,
+    SessionsBack,
+    WritesKept,
+)
+from harness.timings import api_p95, redial
+
+
+@scenario(
+    tags=["nightly"],
+    objectives=[
+        WritesKept(),
+        SessionsBack("watch.eager", within=redial + 2.0),
+        LongestOutage(at_most=3.0),
+        Recovery("stable", within=5.0),
+        Recovery("sessions", within=redial + 3.0),
+        Latency(at_most=api_p95, phase="calm"),
+        Detected(),
+    ],
+)
+async def balancer_restart(run: Run) -> None:
+    await run.baseline()
+    async with run.fault(Kill(), at=one("balancer")):
+        await run.hold(0)
+    await run.settle()

@@ -1,0 +1,36 @@
+"""A replica that is asked to leave must finish what it began, go in time, and cost users next to nothing."""
+
+from harness import Run, one, scenario
+from harness.faults import Stop
+from harness.objectives import (
+    BadSeconds,
+    Detected,
+    Exits,
+    Latency,
+    MembershipDrops,
+    Recovery,
+    SessionsBack,
+    WritesKept,
+)
+from harness.timings import N, api_p95, ejection, idle_exit, redial
+
+
+@scenario(
+    tags=["nightly"],
+    objectives=[
+        WritesKept(),
+        Exits(within=idle_exit),
+        MembershipDrops(earliest=0.0, latest=idle_exit + 2.0),
+        SessionsBack("watch.eager", within=ejection + redial),
+        BadSeconds(at_most=ejection / N + 0.5),
+        Recovery("stable", within=ejection + 1.0),
+        Recovery("sessions", within=idle_exit + ejection + redial),
+        Latency(at_most=api_p95, phase="calm"),
+        Detected(),
+    ],
+)
+async def replica_drain(run: Run) -> None:
+    await run.baseline()
+    async with run.fault(Stop(), at=one("coder")):
+        await run.hold(idle_exit + 2)
+    await run.settle()

@@ -1,0 +1,33 @@
+"""Restarting every replica in turn must cost users no more, at each step, than losing that one."""
+
+from harness import Run, rolling, scenario
+from harness.faults import Stop
+from harness.objectives import (
+    BadSeconds,
+    Detected,
+    Exits,
+    Latency,
+    SessionsBack,
+    WritesKept,
+)
+from harness.timings import N, api_p95, ejection, health_interval, idle_exit, redial
+
+
+@scenario(
+    tags=["nightly"],
+    objectives=[
+        WritesKept(),
+        Exits(within=idle_exit),
+        SessionsBack("watch.eager", within=ejection + redial),
+        BadSeconds(at_most=ejection / N + 0.5, per_fault=True),
+        Latency(at_most=api_p95, phase="calm"),
+        Detected(),
+    ],
+)
+async def rolling_restart(run: Run) -> None:
+    await run.baseline()
+    for _ in range(run.replicas):
+        async with run.fault(Stop(), at=rolling("coder")):
+            await run.hold(0)
+        await run.hold(health_interval + 1)  # until the balancer has it in again; an orchestrator waits for that too
+    await run.settle()
