@@ -1,6 +1,6 @@
-"""A replica that is stopped in good order must cost users next to nothing."""
+"""A replica that crashes must cost users no more than the balancer needs to notice."""
 
-from stop import Stop
+from abort import Abort
 
 from harness import Run, one, scenario
 from harness.objectives import BadSeconds, Recovery, SessionsBack, WritesKept
@@ -15,8 +15,8 @@ from harness.timings import N, ejection, redial
         Recovery("stable", within=ejection + 1.0),
     ],
 )
-async def replica_stop(run: Run) -> None:
+async def replica_abort(run: Run) -> None:
     await run.baseline()
-    async with run.fault(Stop(), at=one("coder")):
+    async with run.fault(Abort(), at=one("coder")):
         await run.hold(ejection + 3)
     await run.settle()

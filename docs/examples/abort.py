@@ -1,4 +1,4 @@
-"""Stop: the replica that is asked to leave, and leaves in good order."""
+"""Abort: the replica that crashes by its own hand."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from harness.targets import Killable
 
 
 @dataclass(frozen=True)
-class Stop:
-    """SIGTERM; undone by starting the replica again."""
+class Abort:
+    """SIGABRT; undone by starting the replica again."""
 
     needs: ClassVar[type] = Killable
     shows: ClassVar[Shows] = refuses()
@@ -20,7 +20,7 @@ class Stop:
         return [target.undo_start()]
 
     async def inject(self, target: Killable) -> None:
-        await target.signal("TERM")
+        await target.signal("ABRT")
 
     async def effective(self, target: Killable) -> bool:
         return await target.state() == "gone"
