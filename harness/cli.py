@@ -168,14 +168,12 @@ def plan(scenario: str, **flags: Any) -> None:
 
     from harness import discover
     from harness.plan import dry_run, render_plan
-    from harness.timings import Env
 
     settings = _resolve(flags)
     found = discover.scenario(scenario)
     seed = settings.seed if settings.seed is not None else secrets.randbelow(2**31)
-    env = Env(scale=settings.time_scale, replicas=settings.replicas)
-    steps = asyncio.run(dry_run(found, seed=seed, env=env, hold_s=settings.hold, limits=settings.limits))
-    click.echo(render_plan(found, steps, seed, env), nl=False)
+    steps = asyncio.run(dry_run(found, seed=seed, env=settings.env, hold_s=settings.hold, limits=settings.limits))
+    click.echo(render_plan(found, steps, seed, settings.env), nl=False)
 
 
 @main.command("list")

@@ -13,6 +13,7 @@ from harness.decider import Limits
 from harness.discover import nearest
 from harness.errors import UsageError
 from harness.stack import SESSION_KINDS, SESSION_POLICIES
+from harness.timings import BALANCERS, Env
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,6 +86,7 @@ class Settings(BaseModel):
 
     stack: Literal["local", "fake"] = Field("local", description="where Coder runs")
     replicas: int = Field(3, ge=2, le=9, description="Coder replicas behind the balancer")
+    balancer: Literal["tuned", "k8s-default"] = Field("tuned", description="profile of the balancer's health checks")
     size: Literal["dev", "nightly", "gameday"] = Field("dev", description="load level")
     seed: int | None = Field(None, ge=0, description="seed of every choice; drawn and printed when not given")
     time_scale: float = Field(
@@ -111,6 +113,11 @@ class Settings(BaseModel):
         Path(platformdirs.user_state_dir("coder-chaos")), description="locks and registrations of live runs"
     )
     ports: Ports = Field(range(20000, 30000), description="ports a local stack may use, as low-high")
+
+    @property
+    def env(self) -> Env:
+        """What formulas are resolved against."""
+        return Env(scale=self.time_scale, replicas=self.replicas, balancer=BALANCERS[self.balancer])
 
     @property
     def limits(self) -> Limits:

@@ -78,6 +78,7 @@ class Course:
         asked = StackRequest(
             replicas=settings.replicas,
             time_scale=settings.time_scale,
+            balancer=self.env.balancer,
             coder=str(settings.coder.absolute()) if settings.coder else None,  # it starts in a folder of its own
             server_env=request.server_env,
             ports=settings.ports,

@@ -23,12 +23,12 @@ from harness.live import RunOver
 from harness.objectives.base import to_json
 from harness.plan import dry_run
 from harness.safety import proc
-from harness.timings import Env
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from harness.timings import Env
     from harness.verdict import Verdict
 
 _LEAST_FREE = 64 * 1024
@@ -57,7 +57,7 @@ async def execute(request: Request, stop: Stop) -> tuple[Verdict, str]:
     def now_ns() -> int:
         return int(loop.time() * 1e9)  # asyncio's clock is CLOCK_MONOTONIC
 
-    env = Env(scale=request.settings.time_scale, replicas=request.settings.replicas)
+    env = request.settings.env
     plan = await dry_run(
         request.scenario, seed=request.seed, env=env, hold_s=request.settings.hold, limits=request.settings.limits
     )

@@ -10,6 +10,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from harness.timings import TUNED, Balancer
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -37,6 +39,8 @@ class StackRequest:
 
     replicas: int = 3
     time_scale: float = 1.0
+    balancer: Balancer = TUNED
+    """How the balancer checks the health of its replicas."""
     coder: str | None = None
     """Path of a `coder` binary; None starts the stand-in under the same name."""
     server_env: Mapping[str, str] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from harness.folds import AllStable, Stable, p95_limit
 from harness.populations import SessionLedger, read_sessions
 from harness.records import read_slots
 from harness.series import Interval, Lane, Series, quantile
-from harness.timings import TUNED, Env
+from harness.timings import BALANCERS, TUNED, Env
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,7 +80,8 @@ class RunView:
         """What formulas are resolved against."""
         replicas = len(self.targets("coder")) or int(self.header.settings.get("replicas", 3))
         scale = self.stack.time_scale if self.stack else float(self.header.settings.get("time_scale", 1.0))
-        return Env(scale=scale, replicas=replicas, balancer=TUNED)
+        balancer = BALANCERS.get(self.header.settings.get("balancer", TUNED.name), TUNED)
+        return Env(scale=scale, replicas=replicas, balancer=balancer)
 
     def targets(self, role: str) -> list[dict[str, Any]]:
         """Targets of a role as the backend found them."""

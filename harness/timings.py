@@ -26,6 +26,13 @@ class Balancer:
 TUNED = Balancer("tuned", interval_s=2.0, timeout_s=1.0, failures=2)
 """Our Caddy: explicit active checks, see compose/Caddyfile."""
 
+K8S_DEFAULT = Balancer("k8s-default", interval_s=10.0, timeout_s=1.0, failures=3)
+"""A Kubernetes Service with the chart's readiness probe left at its defaults: helm/coder, period 10 s, timeout 1 s, 3
+failures."""
+
+BALANCERS = {balancer.name: balancer for balancer in (TUNED, K8S_DEFAULT)}
+"""Profiles by name. The expected ejection follows from the profile, and with it every verdict."""
+
 
 @dataclass(frozen=True)
 class Env:

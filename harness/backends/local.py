@@ -85,7 +85,7 @@ class LocalStack:
             replicas.append(await services.replica(site, request, number, port, dsn, access, proxy.address))
         for target in replicas:
             await services.answers(target, request.start_timeout_s)
-        front = await services.balancer(site, lb_port, replicas)
+        front = await services.balancer(site, lb_port, replicas, request.balancer)
         self.targets = (*replicas, database, proxy, front)
         self.version = await services.version(replicas[0])
 

@@ -1,22 +1,22 @@
-"""A modelled balancer: round robin over the replicas it believes in, active health checks as in `timings.TUNED`."""
+"""A modelled balancer: round robin over the replicas it believes in, active health checks as the profile says."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-
-from harness.timings import TUNED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from harness.fake.life import FakeProcess
     from harness.fake.replica import Replica
+    from harness.timings import Balancer as Checks
 
 
 class Balancer:
     """Takes a replica out after `failures` failed checks in a row, and back after one good one. Never tries twice."""
 
-    def __init__(self, process: FakeProcess, replicas: Sequence[Replica]) -> None:
+    def __init__(self, process: FakeProcess, replicas: Sequence[Replica], checks: Checks) -> None:
+        self._checks = checks
         self.process = process
         self._replicas = replicas
         self._failed = dict.fromkeys((r.process.name for r in replicas), 0)
@@ -26,7 +26,7 @@ class Balancer:
 
     def pick(self) -> Replica | None:
         """Next replica in turn, None when all are out."""
-        up = [r for r in self._replicas if self._failed[r.process.name] < TUNED.failures]
+        up = [r for r in self._replicas if self._failed[r.process.name] < self._checks.failures]
         self._turn += 1
         return up[self._turn % len(up)] if up else None
 
@@ -41,10 +41,10 @@ class Balancer:
             if not replica.healthy:
                 self._failed[replica.process.name] += 1
             elif replica.process.life.frozen:
-                life.after(TUNED.timeout_s, self._verdict_on(replica))
+                life.after(self._checks.timeout_s, self._verdict_on(replica))
             else:
                 self._failed[replica.process.name] = 0
-        life.after(TUNED.interval_s, self._check)
+        life.after(self._checks.interval_s, self._check)
 
     def _verdict_on(self, replica: Replica) -> Callable[[], None]:
         def decide() -> None:

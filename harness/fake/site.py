@@ -58,7 +58,7 @@ class Site:
             )
             for name, _ in coders
         }
-        self.balancer = Balancer(self.processes["balancer"], list(self.replicas.values()))
+        self.balancer = Balancer(self.processes["balancer"], list(self.replicas.values()), request.balancer)
         self.network = Network(self)
 
     def now_ns(self) -> int:

@@ -17,11 +17,12 @@ from harness.local.process import LocalProcess, Site, accepts, clean_env
 from harness.local.replica import LocalReplica
 from harness.safety.spec import Spec
 from harness.stack import Address, NoAnswer, StackRequest
-from harness.timings import TUNED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from harness.timings import Balancer
 
 HOST = "127.0.0.1"
 
@@ -97,7 +98,7 @@ async def answers(target: LocalProcess, timeout_s: float) -> None:
         await target.site.until(target.name, ready, timeout_s, "answering /api/v2/users/first")
 
 
-async def balancer(site: Site, port: int, replicas: Sequence[LocalProcess]) -> LocalProcess:
+async def balancer(site: Site, port: int, replicas: Sequence[LocalProcess], checks: Balancer) -> LocalProcess:
     """Start Caddy with the explicit health checks of compose/Caddyfile, and wait until every replica is in."""
     address = Address(HOST, port)
     env = {
@@ -107,9 +108,9 @@ async def balancer(site: Site, port: int, replicas: Sequence[LocalProcess]) -> L
         "CHAOS_BIND": HOST,
         "CHAOS_PORT": str(port),
         "CHAOS_UPSTREAMS": " ".join(f"{r.address.host}:{r.address.port}" for r in replicas),
-        "CHAOS_HEALTH_INTERVAL": f"{TUNED.interval_s:g}s",
-        "CHAOS_HEALTH_TIMEOUT": f"{TUNED.timeout_s:g}s",
-        "CHAOS_HEALTH_FAILS": str(TUNED.failures),
+        "CHAOS_HEALTH_INTERVAL": f"{checks.interval_s:g}s",
+        "CHAOS_HEALTH_TIMEOUT": f"{checks.timeout_s:g}s",
+        "CHAOS_HEALTH_FAILS": str(checks.failures),
     }
     config = data_root() / "compose" / "Caddyfile"
     argv = (str(tools.caddy()), "run", "--config", str(config), "--adapter", "caddyfile")

@@ -76,7 +76,7 @@ ALLOWED = {
     "faults": {"faults", "records", "safety", "targets", "discover", "errors", "stack"},
     "probes": {"errors", "openfiles", "records", "probes"},
     "safety": {"errors", "openfiles", "safety"},
-    "stack": {"events", "safety", "targets"},
+    "stack": {"events", "safety", "targets", "timings"},
     "clients": {"errors", "stack", "clients"},
 }  # fmt: skip
 """Parts whose every import is listed. Parts that are not here are only bound by the rules below."""

@@ -121,3 +121,12 @@ def test_judging_and_drawing_change_nothing_and_agree(name: str, played: Played_
     assert verdict.to_json() == run.verdict.to_json() == (run.directory / "verdict.json").read_text()
     assert report == run.report == (run.directory / "report.txt").read_text()
     assert before == {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in run.directory.rglob("*")}
+
+
+def test_the_verdict_follows_the_balancers_profile(tmp_path: Path) -> None:
+    """A slower balancer costs users more; a stack that has one is judged by what it promises, and by nothing stricter."""
+    slow = play(tmp_path / "slow", "replica-kill", balancer="k8s-default")
+    assert slow.verdict.status is Status.PASS, slow.report
+    lost = next(f for f in slow.verdict.findings if f.objective == "bad-seconds")
+    assert lost.limit == "<= 10.83 (ejection/N + 0.5 s) s"
+    assert float(lost.value.removesuffix(" s")) > 5 / 3 + 0.5, "the tuned profile's limit would have been broken"
