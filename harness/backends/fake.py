@@ -112,7 +112,9 @@ async def open(request: StackRequest, context: Context) -> AsyncIterator[FakeSta
         process.happened.append(_reporter(process, context))
     for name in site.replicas:
         await stack.ready(name)
-    await anyio.sleep(request.balancer.interval_s + 0.5)  # one round of the balancer's health checks, so that every replica is in
+    await anyio.sleep(
+        request.balancer.interval_s + 0.5
+    )  # one round of the balancer's health checks, so that every replica is in
     try:
         yield stack
     finally:

@@ -19,7 +19,8 @@ _FIRST_PID = 100_000_000
 """Above every pid a kernel gives out, so that a step that leaves the fake by mistake meets no process."""
 _POLITE = frozenset({"TERM", "HUP"})
 """Signals on which a server says goodbye before it ends."""
-_FATAL = frozenset({"KILL", "TERM", "INT", "QUIT", "ABRT", "HUP"})
+_LEAVE_S = 0.2
+_FATAL = frozenset({"KILL", "INT", "QUIT", "ABRT"})
 
 
 class Died(Exception):  # noqa: N818 - what a caller inside the model is told; never leaves it
@@ -139,10 +140,10 @@ class FakeProcess:
         """Do what the signal does; False when there is no process to take it."""
         if not self.life.alive:
             return False
-        if name in _FATAL and not (self.life.frozen and name != "KILL"):
-            self.left = name in _POLITE
-            self.life.die()
-            self._tell("died")
+        if name in _POLITE:
+            self.life.after(_LEAVE_S, lambda: self._end(left=True))
+        elif name in _FATAL and not (self.life.frozen and name != "KILL"):
+            self._end(left=False)
         elif name == "STOP" and not self.life.frozen:
             self.life.frozen = True
             self._tell("frozen")
@@ -150,6 +151,11 @@ class FakeProcess:
             self.life.thaw()
             self._tell("thawed")
         return True
+
+    def _end(self, *, left: bool) -> None:
+        self.left = left
+        self.life.die()
+        self._tell("died")
 
     def start(self) -> str:
         """Start it unless it lives; say what was done."""

@@ -50,7 +50,7 @@ FOREIGN = {
 
 ALLOWED = {
     "reports": {"events", "folds", "recovery", "records", "series", "verdict", "timeline", "loadlog", "objectives", "errors", "reports"},
-    "objectives": {"events", "ledger", "populations", "recovery", "records", "series", "timeline", "timings", "verdict", "errors",
+    "objectives": {"events", "folds", "ledger", "populations", "recovery", "records", "series", "timeline", "timings", "verdict", "errors",
                    "discover", "objectives"},
     "timeline": {"eventlog", "events", "ledger", "errors", "folds", "populations", "records", "series", "timings"},
     "judge": {"events", "gates", "objectives", "timeline", "verdict", "errors"},

@@ -11,6 +11,7 @@ import shutil
 import sys
 import tarfile
 import tempfile
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -21,19 +22,21 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent / "contract")]
 
 from fake_runs import play  # noqa: E402
 
-from harness import Run, Scenario, one, runner, scenario  # noqa: E402
+from harness import Run, Scenario, one, rolling, runner, scenario  # noqa: E402
 from harness.evidence import conclude  # noqa: E402
 from harness.fake import talks  # noqa: E402
-from harness.faults import Freeze, Kill  # noqa: E402
+from harness.faults import DbLatency, Freeze, Kill, Stop  # noqa: E402
 from harness.objectives import (  # noqa: E402
     BadSeconds,
     Detected,
+    Exits,
     EchoKept,
     Herd,
     Latency,
     LongestOutage,
     MembershipDrops,
     NoneBeforeReady,
+    OthersKeepPace,
     OthersNotBlocked,
     Recovery,
     SessionsBack,
@@ -104,6 +107,46 @@ async def golden_freeze(run: Run) -> None:
     await run.settle()
 
 
+@scenario(objectives=[Exits(within=2.0), BadSeconds(at_most=ejection / N + 0.5, per_fault=True), *common[:2]])
+async def golden_rolling(run: Run) -> None:
+    """Each replica stopped and started in turn, with objectives that a healthy stack keeps."""
+    await run.baseline()
+    for _ in range(run.replicas):
+        async with run.fault(Stop(), at=rolling("coder")):
+            await run.hold(0)
+        await run.hold(1)
+    await run.settle()
+
+
+@scenario(objectives=[Exits(within=0.0)])
+async def golden_hurried(run: Run) -> None:
+    """A stop, with an objective that nobody could keep."""
+    await run.baseline()
+    async with run.fault(Stop(), at=one("coder")):
+        await run.hold(1)
+    await run.settle()
+
+
+@scenario(objectives=[OthersKeepPace()])
+async def golden_slow(run: Run) -> None:
+    """A database that is slow for one replica."""
+    await run.baseline()
+    async with run.fault(DbLatency(rtt_ms=25), at=one("coder")):
+        await run.hold(5)
+    await run.settle()
+
+
+@scenario(objectives=[OthersKeepPace()])
+async def golden_spreading(run: Run) -> None:
+    """A database that is slow for one replica, and then for all others too: what the first objective must notice."""
+    await run.baseline()
+    async with run.fault(DbLatency(rtt_ms=25), at=rolling("coder")) as _, AsyncExitStack() as others:
+        for _ in range(run.replicas - 1):
+            await others.enter_async_context(run.fault(DbLatency(rtt_ms=60), at=rolling("coder")))
+        await run.hold(5)
+    await run.settle()
+
+
 RUNS: dict[str, tuple[Scenario, str]] = {
     "kill-pass": (golden_kill, ""),
     "kill-strict": (golden_strict, ""),
@@ -113,6 +156,10 @@ RUNS: dict[str, tuple[Scenario, str]] = {
     "kill-watch-no-snapshot": (golden_kill, "watch-no-snapshot"),
     "kill-that-does-nothing": (golden_kill, ""),
     "kill-echo-doubles": (golden_kill, ""),
+    "rolling-pass": (golden_rolling, ""),
+    "stop-strict": (golden_hurried, ""),
+    "db-latency-pass": (golden_slow, ""),
+    "db-latency-spreads": (golden_spreading, ""),
     "freeze-pass": (golden_freeze, ""),
     "freeze-holds-lock": (golden_freeze, "holds-lock-in-request"),
 }
