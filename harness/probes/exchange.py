@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+from abc import ABC, abstractmethod
+from enum import IntEnum
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Final
 
-from harness.probes.http_client import Answer
-from harness.probes.tcp import EOF, LOCAL_ERRORS, Wire
+from harness.probes.tcp import EOF, LOCAL_ERRORS, TLS_FAILED
 from harness.records import Outcome
 
 if TYPE_CHECKING:
@@ -16,18 +17,34 @@ if TYPE_CHECKING:
 _DIAL_OUTCOMES: Final = {errno.ECONNRESET: Outcome.RESET, errno.ETIMEDOUT: Outcome.CONNECT_TIMEOUT}
 
 
-class Exchange:
+class Phase(IntEnum):
+    """What an exchange waits for. Each has a limit of its own in the plan (`timeouts`), beside the deadline of the whole."""
+
+    DUE = 0
+    """Its turn: it is not sent."""
+    CONNECT = 1
+    TLS = 2
+    """The end of the handshake."""
+    FIRST_BYTE = 3
+    """The first byte of the answer, now that the request is sent."""
+    REST = 4
+    """The rest of the answer."""
+
+
+_TIMEOUTS: Final = {Phase.CONNECT: Outcome.CONNECT_TIMEOUT, Phase.TLS: Outcome.TLS_TIMEOUT}
+
+
+class Exchange(ABC):
     """A request: due, perhaps sent, and over exactly once. Times in monotonic nanoseconds, 0 if not reached.
 
     ```
-    due ──> queued ──> dialled ──> connected ──> first byte ──> over
-      └────────┴───────────┴───────────┴─────────────┴──── expire, lost, abandon ──> over
+    due ──> dialled ──> connected (──> secured) ──> sent ──> first byte ──> over
+     └─────────┴────────────┴──────────────┴─────────┴──────────┴─── expire, lost, abandon ──> over
     ```
+    A request on a kept connection goes from due to sent at once.
     """
 
     __slots__ = (
-        "_answer",
-        "_wire",
         "connected",
         "deadline",
         "done",
@@ -36,8 +53,11 @@ class Exchange:
         "intended",
         "lane",
         "outcome",
+        "phase",
         "sent",
         "slot",
+        "status",
+        "upstream",
     )
 
     def __init__(self, lane: Lane, slot: int, intended: int) -> None:
@@ -47,96 +67,64 @@ class Exchange:
         self.deadline = intended + lane.deadline_ns
         self.sent = self.connected = self.first = self.done = 0
         self.flags = 0
-        self.outcome: Outcome | None = None
-        self._answer = Answer(lane.upstream_header)
-        self._wire: Wire | None = None
-
-    @property
-    def status(self) -> int:
+        self.status = 0
         """HTTP status of the answer, 0 without one."""
-        return self._answer.status
-
-    @property
-    def upstream(self) -> int:
+        self.upstream = 0
         """Port of the replica that answered, 0 if unknown."""
-        return self._answer.upstream
+        self.phase = Phase.DUE
+        self.outcome: Outcome | None = None
 
-    def dial(self) -> None:
-        """Send over a connection of its own."""
-        self.sent = monotonic_ns()
-        try:
-            self._wire = Wire(self.lane.loop, self.lane.address, self)
-        except OSError as exc:
-            self._end(_dial_outcome(exc.errno or errno.EIO))
-
-    def send(self, wire: Wire) -> None:
-        """Send over a kept connection."""
-        self.sent = self.connected = monotonic_ns()
-        self._wire = wire
-        wire.user = self
-        wire.write(self.lane.request)
-
-    def expire(self, *, unattended: bool) -> None:
-        """End it at its deadline; as UNKNOWN when we were not there to see what the server did."""
+    def expire(self, at: int, *, unattended: bool) -> None:
+        """End it at a limit; as UNKNOWN when we were not there to see what the server did."""
         if unattended:
-            self._end(Outcome.UNKNOWN)
-        elif self.sent and not self.connected:
-            self._end(Outcome.CONNECT_TIMEOUT, self.deadline)
+            self.end(Outcome.UNKNOWN)
         else:
-            self._end(Outcome.READ_TIMEOUT, self.deadline)
+            self.end(_TIMEOUTS.get(self.phase, Outcome.READ_TIMEOUT), at)
 
     def abandon(self) -> None:
         """End it as UNKNOWN: too late to be sent, or the meter stops."""
-        self._end(Outcome.UNKNOWN)
+        self.end(Outcome.UNKNOWN)
 
-    def wire_open(self, now: int) -> None:
-        """Write the request, now that we are connected."""
-        self.connected = now
-        self.flags = self.lane.opened()
-        if self._wire is not None:
-            self._wire.write(self.lane.request)
+    @abstractmethod
+    def go(self) -> None:
+        """Send it, now or as soon as its lane allows."""
 
-    def wire_data(self, data: bytes, now: int) -> None:
-        """Read the answer, or a part of it."""
-        if not self.first:
-            self.first = now
-        self._answer.feed(data)
-        if self._answer.ended:
-            self._end(self._answer.outcome(self.lane.expect_status, self.lane.expect_body))
+    @abstractmethod
+    def finish(self) -> None:
+        """Hand the record over and let the lane know. Called once, when the outcome is fixed."""
 
-    def wire_lost(self, error: int) -> None:
-        """End it with the connection."""
-        if not self.connected:
-            self._end(_dial_outcome(error))
-        elif error == EOF:
-            self._answer.feed_eof()
-            self._end(self._answer.outcome(self.lane.expect_status, self.lane.expect_body))
-        elif error in LOCAL_ERRORS:
-            self._end(Outcome.LOCAL_ERROR)
-        else:
-            self._end(Outcome.RESET)
+    def enter(self, phase: Phase, now: int) -> None:
+        """Go on to a phase, under its limit."""
+        self.phase = phase
+        if self.lane.phases is not None:
+            self.lane.phases.enter(self, now)
 
-    def _end(self, outcome: Outcome, done: int | None = None) -> None:
-        """Fix the outcome, give the connection back or break it, and tell the lane. `done` is now unless given."""
+    def end(self, outcome: Outcome, at: int | None = None) -> None:
+        """Fix the outcome and hand the record over. It ended now, unless `at` says when. Only the first end counts."""
         if self.outcome is not None:
             return
         self.outcome = outcome
         if outcome is not Outcome.UNKNOWN:
-            self.done = done or monotonic_ns()
-        wire, self._wire = self._wire, None
-        kept = wire if self._answer.ended and self._answer.keep else None
-        if wire is not None and kept is None:
-            if self._answer.ended:
-                wire.close()
-            else:
-                wire.abort()
-        self._answer.release()
-        self.lane.record(self)
-        self.lane.ended(self, kept)
+            self.done = at or monotonic_ns()
+        self.finish()
 
 
-def _dial_outcome(error: int) -> Outcome:
-    """Class of a dial that failed. A network that says no (no route, no host) counts as a refusal."""
+def dial_outcome(error: int, *, connected: bool) -> Outcome:
+    """Class of a dial that failed, by an errno, EOF or TLS_FAILED.
+
+    A network that says no (no route, no host) counts as a refusal. `connected` says that only TLS was missing.
+    """
     if error in LOCAL_ERRORS:
         return Outcome.LOCAL_ERROR
+    if error == TLS_FAILED:
+        return Outcome.TLS_ERROR
+    if connected:
+        return Outcome.CLOSED if error == EOF else Outcome.RESET
     return _DIAL_OUTCOMES.get(error, Outcome.REFUSED)
+
+
+def lost_outcome(error: int) -> Outcome:
+    """Class of a connection that was lost with a request in flight, by an errno, EOF or TLS_FAILED."""
+    if error in LOCAL_ERRORS:
+        return Outcome.LOCAL_ERROR
+    return {EOF: Outcome.CLOSED, TLS_FAILED: Outcome.TLS_ERROR}.get(error, Outcome.RESET)

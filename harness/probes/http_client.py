@@ -38,7 +38,10 @@ def port_of(value: str) -> int:
 
 
 class Answer:
-    """Reads one answer as its bytes come. `ended` turns true when no further byte can change the outcome."""
+    """Reads the answers of one connection, one after the other, as their bytes come.
+
+    `ended` turns true when no further byte can change the outcome. From then on it hears nothing until `restart`.
+    """
 
     __slots__ = (
         "_body",
@@ -56,19 +59,20 @@ class Answer:
     )
 
     def __init__(self, upstream_header: bytes) -> None:
+        self._upstream_header = upstream_header
+        self._parser: HttpResponseParser | None = HttpResponseParser(self)
+        self.restart()
+
+    def restart(self) -> None:
+        """Make ready for the next answer on a connection that was kept."""
         self.status = 0
         self.upstream = 0
         self.keep = False
         """Whether the server leaves the connection open after this answer."""
         self.ended = False
-        self._upstream_header = upstream_header
-        self._body = bytearray()
-        self._complete = False
-        self._framed = False
-        self._headed = False
-        self._malformed = False
+        self._body = b""
+        self._complete = self._framed = self._headed = self._malformed = False
         self._size = 0
-        self._parser: HttpResponseParser | None = HttpResponseParser(self)
 
     def feed(self, data: bytes) -> None:
         """Take bytes of the connection. Never raises: what is not HTTP becomes an outcome."""
@@ -85,18 +89,21 @@ class Answer:
             # After a complete answer it is only the rest that is no HTTP.
             self._malformed = not self._complete
         if self._complete or self._malformed or self._size > MAX_ANSWER_BYTES:
-            self.release()
+            self.ended = True
+            self.keep = self.keep and self._size <= MAX_ANSWER_BYTES
+            if not self.keep:
+                self.release()
 
-    def feed_eof(self) -> None:
-        """Take the end of the stream, which also ends a body that has no length of its own."""
-        if self._headed and not self._framed:
+    def feed_eof(self, *, whole: bool = True) -> None:
+        """Take the end of the stream, which also ends a body that has no length of its own, if the stream is `whole`."""
+        if self._headed and not self._framed and whole:
             self._complete = True
         self.keep = False
+        self.ended = True
         self.release()
 
     def release(self) -> None:
-        """Stop reading. The parser holds our methods: a circle that would wait for the collector."""
-        self.ended = True
+        """Stop reading for good. The parser holds our methods: a circle that would wait for the collector."""
         self._parser = None
 
     def outcome(self, expect_status: int, expect_body: bytes | None) -> Outcome:

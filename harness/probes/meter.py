@@ -3,6 +3,7 @@
 ```
 python -m harness.probes.meter < plan        one JSON line on stdin, then end of input = stop
   dir/slots.bin       one record per probe slot (harness.records.SLOT)
+  dir/late.bin        how slots ended that were followed after their deadline (the same form)
   dir/sessions.jsonl  one row per turn of a session (harness.probes.ledger)
   dir/meter.jsonl     the meter's own fitness (harness.probes.selfcheck)
   stdout              {"ready": true, "t_ns"}, then live counters every 250 ms, the last with "final": true
@@ -25,8 +26,10 @@ from typing import TYPE_CHECKING, Any, Final
 from harness.errors import HarnessError, UsageError
 from harness.openfiles import raise_limit
 from harness.probes.lanes import LaneTools, lane_of
+from harness.probes.late import Late
 from harness.probes.ledger import Ledger
-from harness.probes.plan import parse_plan
+from harness.probes.phases import Phases
+from harness.probes.plan import Timeouts, parse_plan
 from harness.probes.schedule import Schedule
 from harness.probes.selfcheck import SelfCheck
 from harness.probes.sessions import Sessions
@@ -62,9 +65,17 @@ class Meter:
         self._slots = 0
         self._tallies = {lane.id: [0, 0, 0] for lane in plan.lanes}
         deadline_ns = int(plan.deadline_ms * 1e6)
-        tools = LaneTools(loop, deadline_ns, plan.upstream_header, self._record)
+        self._late = Late(int(plan.follow_ms * 1e6), output.late)
+        tools = LaneTools(
+            loop,
+            deadline_ns,
+            plan.upstream_header,
+            self._record,
+            Phases(plan.timeouts) if plan.timeouts != Timeouts() else None,
+            self._late if plan.follow_ms else None,
+        )
         lanes = [lane_of(lane, resolve(lane.host, lane.port), tools) for lane in plan.lanes]
-        self._schedule = Schedule(loop, lanes, deadline_ns, self._check)
+        self._schedule = Schedule(lanes, tools, self._check)
         self._sessions = Sessions(plan, loop, self._ledger)
         self._period = 0
 
@@ -109,13 +120,15 @@ class Meter:
         """Write what there is, then say how much that was: the counters never run ahead of the files."""
         now = monotonic_ns()
         for row in self._check.report(now, final=final):
-            self._output.check(row)
+            self._output.check({**row, **self._late.report()} if "sent" in row else row)
         self._period += 1
         if self._plan.watchers and (final or self._period % _PERIODS == 0):
             self._sessions.checkpoint()
         live: dict[str, object] = {
             "t_ns": now,
             "slots": self._slots,
+            "late": self._late.recorded,
+            "following": self._late.following,
             "rows": self._ledger.rows,
             "lanes": {str(lane): list(tally) for lane, tally in self._tallies.items()},
             "live": self._ledger.live,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, cast
 
 from harness.probes.plan_keys import TOKEN, VISIBLE, Keys, PlanError
 from harness.probes.session_plan import parse_herd, parse_sessions
+from harness.probes.tls import TlsPlan, tls_plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,22 +20,33 @@ VERSION: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Limits of single phases of a slot, in milliseconds, beside its deadline. None for no limit of its own."""
+
+    connect_ms: float | None = None
+    tls_ms: float | None = None
+    first_byte_ms: float | None = None
+    """From the request to the first byte of the answer; for `ws` from the request for the upgrade."""
+
+
+@dataclass(frozen=True, slots=True)
 class LanePlan:
     """One open-loop lane: `rate_hz` slots per second against one address.
 
-    `expect_body` is a text the body must contain, None to accept any body.
+    `expect_body` is a text the body must contain, None to accept any body. `ws` lanes expect 101 and an echo instead.
     """
 
     id: int
     target: str
     host: str
     port: int
-    mode: Literal["fresh", "pinned"]
+    mode: Literal["fresh", "pinned", "ws"]
     path: str
     rate_hz: float
     headers: Mapping[str, str]
     expect_status: int
     expect_body: str | None
+    tls: TlsPlan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +60,9 @@ class Plan:
     watchers: tuple[SessionPlan, ...]
     herd: HerdPlan
     priority: int
+    timeouts: Timeouts = Timeouts()
+    follow_ms: float = 10_000
+    """How long after it was due a fresh slot without an answer is listened to further; 0 for not at all."""
 
 
 def parse_plan(line: bytes) -> Plan:
@@ -70,6 +85,8 @@ def parse_plan(line: bytes) -> Plan:
         watchers=parse_sessions(keys.items("watchers")),
         herd=parse_herd(keys),
         priority=keys.whole("priority", -20, 19, 0),
+        timeouts=_timeouts(keys),
+        follow_ms=keys.number("follow_ms", 0, 600_000, 10_000),
     )
     keys.done()
     for kind, ids in (("lanes", [lane.id for lane in plan.lanes]), ("watchers", [w.id for w in plan.watchers])):
@@ -80,6 +97,15 @@ def parse_plan(line: bytes) -> Plan:
     return plan
 
 
+def _timeouts(keys: Keys) -> Timeouts:
+    inner = keys.optional_object("timeouts")
+    if inner is None:
+        return Timeouts()
+    limits = [inner.optional_number(f"{phase}_ms", 1, 60_000) for phase in ("connect", "tls", "first_byte")]
+    inner.done()
+    return Timeouts(*limits)
+
+
 def _lane(raw: object, where: str) -> LanePlan:
     keys = Keys(raw, where)
     lane = LanePlan(
@@ -87,12 +113,13 @@ def _lane(raw: object, where: str) -> LanePlan:
         target=keys.text("target"),
         host=keys.text("host", pattern=VISIBLE),
         port=keys.whole("port", 1, 0xFFFF),
-        mode=cast("Literal['fresh', 'pinned']", keys.choice("mode", ("fresh", "pinned"))),
+        mode=cast("Literal['fresh', 'pinned', 'ws']", keys.choice("mode", ("fresh", "pinned"))),
         path=keys.path("path"),
         rate_hz=keys.number("rate_hz", 0.01, 1000),
         headers=keys.headers("headers"),
         expect_status=keys.whole("expect_status", 200, 599, 200),
         expect_body=keys.optional_text("expect_body"),
+        tls=tls_plan(keys),
     )
     keys.done()
     return lane

@@ -39,7 +39,19 @@ class Keys:
 
     def optional_text(self, key: str) -> str | None:
         """Take a text, None where the key is null or absent."""
-        return None if self._raw.get(key) is None and self._take(key, None) is None else self.text(key)
+        return None if self._take(key, None) is None else self.text(key)
+
+    def optional_object(self, key: str) -> Keys | None:
+        """Take an object as keys of its own, None where it is null or absent."""
+        value = self._take(key, None)
+        return None if value is None else Keys(value, f"{self._where}.{key}")
+
+    def flag(self, key: str, default: object = _NO_DEFAULT) -> bool:
+        """Take true or false."""
+        value = self._take(key, default)
+        if not isinstance(value, bool):
+            raise self._wrong(key, "true or false")
+        return value
 
     def path(self, key: str) -> str:
         """Take a path of visible ASCII from /."""
@@ -61,6 +73,10 @@ class Keys:
         if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
             raise self._wrong(key, f"a number from {low} to {high}")
         return value
+
+    def optional_number(self, key: str, low: float, high: float) -> float | None:
+        """Take a number, None where the key is null or absent."""
+        return None if self._take(key, None) is None else self.number(key, low, high)
 
     def choice(self, key: str, among: tuple[str, ...], default: object = _NO_DEFAULT) -> str:
         """Take one of the given texts."""

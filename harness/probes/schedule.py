@@ -11,12 +11,13 @@ from heapq import heapify, heapreplace
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Final
 
-from harness.probes.exchange import Exchange
+from harness.probes.poller import poller_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.probes.lanes import Lane
+    from harness.probes.exchange import Exchange
+    from harness.probes.lanes import Lane, LaneTools
     from harness.probes.selfcheck import SelfCheck
 
 _SECOND: Final = 1_000_000_000
@@ -27,13 +28,15 @@ _TICK: Final = 1_000_000
 class Schedule:
     """Sends what is due, expires what is late, never waits for a server."""
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, lanes: Sequence[Lane], deadline_ns: int, check: SelfCheck
-    ) -> None:
-        self._loop = loop
+    def __init__(self, lanes: Sequence[Lane], tools: LaneTools, check: SelfCheck) -> None:
+        self._loop = tools.loop
         self._lanes = lanes
-        self._deadline = deadline_ns
+        self._deadline = tools.deadline_ns
         self._check = check
+        self._lines = [line for line in (tools.phases, tools.late) if line is not None]
+        """Further limits beside the deadline."""
+        self._late = tools.late
+        self._poll = poller_of(tools.loop).poll
         self._starts: list[int] = []
         self._slots = [0] * len(lanes)
         self._due: list[tuple[int, int]] = []
@@ -60,22 +63,29 @@ class Schedule:
         # From the last one on: a pinned lane whose line falls free must not send what is about to be abandoned.
         for exchange in reversed(self._flying):
             exchange.abandon()
+        if self._late is not None:
+            self._late.abandon()
         for lane in self._lanes:
             lane.close()
 
     def _arm(self, now: int) -> None:
-        wake = min(
-            self._due[0][0] if self._due else now + _SECOND,
-            self._flying[0].deadline if self._flying else now + _SECOND,
-        )
+        wake = self._due[0][0] if self._due else now + _SECOND
+        if self._flying and self._flying[0].deadline < wake:
+            wake = self._flying[0].deadline
+        for line in self._lines:
+            at = line.wake()
+            if at is not None and at < wake:
+                wake = at
         self._timer = self._loop.call_at(max(wake, now + _TICK) / _SECOND, self._tick)
 
     def _tick(self) -> None:
         now = monotonic_ns()
         self._check.beat(now)
         self._expire(now)
-        while self._due and self._due[0][0] <= now:
-            self._fire(*self._due[0])
+        if self._due and self._due[0][0] <= now:
+            while self._due[0][0] <= now:
+                self._fire(*self._due[0])
+            self._poll()  # a dial on this machine is through by now: one turn of the loop less for each
         self._arm(now)
 
     def _fire(self, intended: int, k: int) -> None:
@@ -83,13 +93,13 @@ class Schedule:
         slot = self._slots[k]
         self._slots[k] = slot + 1
         heapreplace(self._due, (self._starts[k] + round((slot + 1) * _SECOND / lane.rate_hz), k))
-        exchange = Exchange(lane, slot, intended)
+        exchange = lane.begin(slot, intended)
         lateness = monotonic_ns() - intended
         sent = lateness <= self._deadline // 2
         self._check.fired(lateness, sent=sent)
         if sent:
             self._flying.append(exchange)
-            lane.due(exchange)
+            exchange.go()
         else:
             exchange.abandon()
 
@@ -97,6 +107,10 @@ class Schedule:
         while self._flying and (self._flying[0].outcome is not None or self._flying[0].deadline <= now):
             exchange = self._flying.popleft()
             if exchange.outcome is None:
-                # A server we did not listen to for most of its time has not failed.
-                away = self._check.stalled_ns(exchange.intended, exchange.deadline)
-                exchange.expire(unattended=away > self._deadline // 2)
+                exchange.expire(exchange.deadline, unattended=self._unattended(exchange.intended, exchange.deadline))
+        for line in self._lines:
+            line.expire(now, self._unattended)
+
+    def _unattended(self, since: int, to: int) -> bool:
+        """Whether we were away for most of a time: a server we did not listen to has not failed."""
+        return self._check.stalled_ns(since, to) > (to - since) // 2

@@ -1,7 +1,7 @@
 """One non-blocking TCP connection on the event loop, with the system's own error numbers.
 
-Sockets and readiness callbacks, no streams and no transports: a fresh probe stays cheap, and every way to end keeps its
-errno, which is what the outcome classes are made of.
+Sockets and readiness, no streams and no transports: a fresh probe stays cheap, and every way to end keeps its errno,
+which is what the outcome classes are made of.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from pathlib import Path
 from struct import pack
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from harness.probes.plan_keys import PlanError
+from harness.probes.poller import FAILED, READ, WRITE, poller_of
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -21,13 +23,18 @@ if TYPE_CHECKING:
 EOF: Final = 0
 """In place of an errno: the other side ended its stream in order."""
 
+TLS_FAILED: Final = -1
+"""In place of an errno: the certificate was refused, or the TLS of either side gave up."""
+
 LOCAL_ERRORS: Final = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM},
 )
 """Our own side has no descriptor, memory, port or right: says nothing about the server."""
 
+_KIND: Final = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
 _READ_BYTES: Final = 64 * 1024
 _RESET_ON_CLOSE: Final = pack("ii", 1, 0)
+_EPHEMERAL: Final = tuple(map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()))
 
 
 class Address(NamedTuple):
@@ -68,20 +75,26 @@ class Wire:
     Raises OSError when the dial fails on the spot, for example without a free file descriptor.
     """
 
-    __slots__ = ("_address", "_loop", "_sock", "_unsent", "user")
+    __slots__ = ("_address", "_fd", "_poller", "_sock", "_unsent", "connected", "user")
+
+    ragged = False
+    """Whether the stream ended without the mark that says it is whole. TCP alone has no such mark."""
 
     def __init__(self, loop: AbstractEventLoop, address: Address, user: WireUser) -> None:
         self.user = user
-        self._loop = loop
+        self.connected = 0
+        """When the connection was there, 0 before."""
+        self._poller = poller_of(loop)
         self._address = address
         self._unsent = b""
-        self._sock = socket.socket(address.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        self._sock = socket.socket(address.family, _KIND)
+        self._fd = self._sock.fileno()
+        """Descriptor, -1 once closed."""
         try:
-            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             error = self._sock.connect_ex(address.sockaddr)
             if error not in (0, errno.EINPROGRESS):
                 raise OSError(error, os.strerror(error))  # noqa: TRY301  # one exit closes the socket
-            loop.add_writer(self._sock, self._dialled)
+            self._poller.add(self._fd, WRITE, self)
         except OSError:
             self._sock.close()
             raise
@@ -95,35 +108,54 @@ class Wire:
         """Send bytes, now or when there is room. A failure reaches `user.wire_lost` before this returns."""
         if self._unsent:
             self._unsent += data
-            return
-        self._send(data)
+        elif self._fd >= 0:
+            self._send(data)
 
     def close(self) -> None:
         """End in order. The user hears nothing more. Closing twice is fine."""
-        if self._sock.fileno() >= 0:
-            self._loop.remove_reader(self._sock)
-            self._loop.remove_writer(self._sock)
+        if self._fd >= 0:
+            self._poller.forget(self._fd)
+            self._fd = -1
             self._sock.close()
 
     def abort(self) -> None:
         """End with a reset, so that nothing of it lingers in the kernel. The user hears nothing more."""
-        if self._sock.fileno() >= 0:
+        if self._fd >= 0:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             self.close()
 
-    def _dialled(self) -> None:
+    def ready(self, event: int) -> None:
+        """Hear from the poller."""
+        if self._fd < 0:
+            return
+        if not self.connected:
+            self._dialled(event)
+        elif event & WRITE and self._unsent:
+            self._writable()
+        else:
+            self._readable()
+
+    def _dialled(self, event: int) -> None:
         now = monotonic_ns()
-        error = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if not error and self._sock.getsockname()[:2] == self._address.sockaddr[:2]:
-            # A dial to a free port of this host can be given that very port and then meets itself. Nobody listens
-            # there, and holding the port would keep the real server from coming back.
+        error = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if event & FAILED else 0
+        if not error and self._met_itself():
             error = errno.ECONNREFUSED
         if error:
             self._lose(error)
             return
-        self._loop.remove_writer(self._sock)
-        self._loop.add_reader(self._sock, self._readable)
+        self.connected = now
+        # Only what is sent in one piece is never held back for an acknowledgement, so this is for all that follows.
+        self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._poller.modify(self._fd, READ)
         self.user.wire_open(now)
+
+    def _met_itself(self) -> bool:
+        """Whether a dial to a free port of this host was given that very port.
+
+        Nobody listens there, and holding the port would keep the real server from coming back.
+        """
+        port = self._address.sockaddr[1]
+        return _EPHEMERAL[0] <= port <= _EPHEMERAL[1] and self._sock.getsockname()[:2] == self._address.sockaddr[:2]
 
     def _readable(self) -> None:
         try:
@@ -139,7 +171,7 @@ class Wire:
             self._lose(EOF)
 
     def _writable(self) -> None:
-        self._loop.remove_writer(self._sock)
+        self._poller.modify(self._fd, READ)
         data, self._unsent = self._unsent, b""
         self._send(data)
 
@@ -153,7 +185,7 @@ class Wire:
             return
         if sent < len(data):
             self._unsent = data[sent:]
-            self._loop.add_writer(self._sock, self._writable)
+            self._poller.modify(self._fd, READ | WRITE)
 
     def _lose(self, error: int) -> None:
         if error == EOF:

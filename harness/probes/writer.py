@@ -1,4 +1,4 @@
-"""The meter's three files and its live line. Nothing is written from the event loop's thread.
+"""The meter's four files and its live line. Nothing is written from the event loop's thread.
 
 A disk that pauses would otherwise be a pause of the meter, and so of every latency it reports.
 """
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from harness.probes.exchange import Exchange
 
 SLOTS: Final = "slots.bin"
+LATE: Final = "late.bin"
 SESSIONS: Final = "sessions.jsonl"
 CHECKS: Final = "meter.jsonl"
 
@@ -37,7 +38,7 @@ class Output:
     """Collects records in the loop (`slot`, `session`, `check`, `take`) and writes batches elsewhere (`write`)."""
 
     def __init__(self, folder: Path) -> None:
-        self._pending = {SLOTS: bytearray(), SESSIONS: bytearray(), CHECKS: bytearray()}
+        self._pending = {SLOTS: bytearray(), LATE: bytearray(), SESSIONS: bytearray(), CHECKS: bytearray()}
         self._files: dict[str, int] = {}
         self._folder = folder
 
@@ -54,19 +55,11 @@ class Output:
 
     def slot(self, exchange: Exchange) -> None:
         """Add one slot that is over."""
-        self._pending[SLOTS] += SLOT.pack(
-            exchange.lane.id,
-            exchange.outcome or 0,
-            exchange.flags,
-            exchange.status,
-            exchange.upstream,
-            exchange.slot,
-            exchange.intended,
-            exchange.sent,
-            exchange.connected,
-            exchange.first,
-            exchange.done,
-        )
+        self._pending[SLOTS] += _packed(exchange)
+
+    def late(self, exchange: Exchange) -> None:
+        """Add the real end of a slot that was over at its deadline."""
+        self._pending[LATE] += _packed(exchange)
 
     def session(self, row: dict[str, object]) -> None:
         """Add one row of the session ledger."""
@@ -92,6 +85,22 @@ class Output:
                     rest = rest[os.write(self._files[name], rest) :]
             except OSError as exc:
                 raise WriteError(exc.errno, f"cannot write {name}: {exc.strerror}") from None
+
+
+def _packed(exchange: Exchange) -> bytes:
+    return SLOT.pack(
+        exchange.lane.id,
+        exchange.outcome or 0,
+        exchange.flags,
+        exchange.status,
+        exchange.upstream,
+        exchange.slot,
+        exchange.intended,
+        exchange.sent,
+        exchange.connected,
+        exchange.first,
+        exchange.done,
+    )
 
 
 def say(row: dict[str, object]) -> None:

@@ -94,6 +94,7 @@ class Run:
         final = self.lines[-1]
         assert final["final"] is True
         assert final["slots"] == len(self.slots())
+        assert (final["late"], final["following"]) == (len(self.late()), 0)
         assert final["rows"] == len(self.rows())
         assert (final["live"], final["open"]) == (0, 0)
         assert read_sessions(self.folder / "sessions.jsonl").disagreement is None
@@ -110,10 +111,14 @@ class Run:
             with contextlib.suppress(BrokenPipeError):
                 stream.close()
 
-    def slots(self, lane_id: int | None = None) -> list[Slot]:
-        found = list(read_slots(self.folder / "slots.bin"))
+    def slots(self, lane_id: int | None = None, file: str = "slots.bin") -> list[Slot]:
+        path = self.folder / file
+        found = list(read_slots(path)) if path.exists() else []
         found = found if lane_id is None else [slot for slot in found if slot.lane == lane_id]
         return sorted(found, key=lambda slot: (slot.lane, slot.slot))
+
+    def late(self, lane_id: int | None = None) -> list[Slot]:
+        return self.slots(lane_id, "late.bin")
 
     def outcomes(self, lane_id: int) -> list[Outcome]:
         return [Outcome(slot.outcome) for slot in self.slots(lane_id)]
@@ -149,8 +154,8 @@ def _whole_lines(path: Path) -> list[dict]:
 
 
 @contextlib.contextmanager
-def metering(plan_row: dict[str, object]) -> Iterator[Run]:
-    run = Run(plan_row)
+def metering(plan_row: dict[str, object], command: tuple[str, ...] = METER) -> Iterator[Run]:
+    run = Run(plan_row, command=command)
     try:
         yield run
     finally:

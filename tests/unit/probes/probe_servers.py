@@ -14,6 +14,7 @@ from websockets.frames import Frame, Opcode
 from websockets.server import ServerProtocol
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Awaitable, Callable, Iterator
 
     Handler = Callable[["Server", asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -75,9 +76,9 @@ class Servers:
     def call(self, act: Callable[[], object]) -> None:
         self._loop.call_soon_threadsafe(act)
 
-    def start(self, handler: Handler) -> Server:
+    def start(self, handler: Handler, tls: ssl.SSLContext | None = None) -> Server:
         server = Server(handler)
-        listener = self.run(asyncio.start_server(server.accept, "127.0.0.1", 0, backlog=512))
+        listener = self.run(asyncio.start_server(server.accept, "127.0.0.1", 0, backlog=512, ssl=tls))
         self._listeners.append(listener)
         server.port = listener.sockets[0].getsockname()[1]
         return server
@@ -160,6 +161,8 @@ async def floods(server: Server, reader: asyncio.StreamReader, writer: asyncio.S
     for _ in range(1600):
         writer.write(b"x" * 62_500)
         await writer.drain()
+        if writer.transport.is_closing():  # under TLS, drain does not say so
+            return
 
 
 async def floods_headers(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

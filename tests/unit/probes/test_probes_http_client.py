@@ -68,6 +68,18 @@ def test_what_follows_an_answer_does_not_change_it_but_costs_the_connection(rest
     assert (answer.status, answer.upstream, answer.keep) == (200, 3001, False)
 
 
+@pytest.mark.parametrize("step", [1, 1 << 20])
+def test_a_kept_connection_is_read_on_where_the_last_answer_ended(step):
+    answer = read(OK, step=step)
+    for data, outcome in [(CHUNKED, Outcome.OK), (OK.replace(b"200", b"500"), Outcome.SERVER_ERROR), (OK, Outcome.OK)]:
+        answer.restart()
+        assert not answer.ended
+        for at in range(0, len(data), step):
+            answer.feed(data[at : at + step])
+        assert (answer.outcome(200, b"OK"), answer.keep) == (outcome, True)
+        assert answer.upstream == (0 if data == CHUNKED else 3001)
+
+
 @pytest.mark.parametrize("start", [b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: "])
 def test_stops_reading_at_the_limit(start):
     answer = read(start + b"x" * MAX_ANSWER_BYTES, step=65536)
@@ -76,12 +88,12 @@ def test_stops_reading_at_the_limit(start):
     assert answer.outcome(200, None) is (Outcome.WRONG_BODY if b"Length" in start else Outcome.MALFORMED)
 
 
-def test_ended_answers_leave_nothing_for_the_collector():
+def test_answers_leave_nothing_for_the_collector():
     gc.collect()
     gc.disable()
     try:
         for _ in range(50):
-            read(OK)
+            read(OK).release()
             read(OK[:-1], eof=True)
         assert gc.collect() == 0
     finally:

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from harness.errors import UsageError
-from harness.probes.plan import parse_plan
+from harness.probes.plan import Timeouts, parse_plan
+from harness.probes.tls import TlsPlan
 
 LANE = {"id": 0, "target": "balancer", "host": "h", "port": 80, "mode": "fresh", "path": "/", "rate_hz": 50}
 WATCHER = {"id": "w", "host": "h", "port": 80, "path": "/ws"}
@@ -18,6 +19,17 @@ def test_fills_in_what_a_plan_may_leave_out():
     (lane,) = plan.lanes
     assert (plan.upstream_header, plan.priority) == ("X-Chaos-Upstream", 0)
     assert (lane.headers, lane.expect_status, lane.expect_body) == ({}, 200, None)
+
+
+def test_limits_and_trust_may_be_left_out_in_part():
+    plan = parse_plan(json.dumps(PLAN).encode())
+    assert (plan.timeouts, plan.follow_ms, plan.lanes[0].tls) == (Timeouts(), 10_000, None)
+
+    lane = {**LANE, "tls": {"server_name": "coder.test"}}
+    row = {**PLAN, "lanes": [lane], "timeouts": {"tls_ms": 5, "connect_ms": None}, "follow_ms": 0}
+    plan = parse_plan(json.dumps(row).encode())
+    assert (plan.timeouts, plan.follow_ms) == (Timeouts(tls_ms=5), 0)
+    assert plan.lanes[0].tls == TlsPlan(verify=True, ca=None, server_name="coder.test")
 
 
 def test_an_expected_body_may_be_null_or_a_text():
@@ -43,6 +55,12 @@ def test_an_expected_body_may_be_null_or_a_text():
         ({"lanes": [{**LANE, "path": "/ HTTP"}]}, 'lanes[0]: path must be a plain text, saw "/ HTTP"'),
         ({"lanes": [{**LANE, "rate_hz": 0}]}, "lanes[0]: rate_hz must be a number from 0.01 to 1000, saw 0"),
         ({"lanes": [{**LANE, "expect_body": 1}]}, "lanes[0]: expect_body must be a plain text, saw 1"),
+        ({"lanes": [{**LANE, "tls": True}]}, "lanes[0].tls: wanted an object, saw true"),
+        ({"lanes": [{**LANE, "tls": {"verify": 1}}]}, "lanes[0].tls: verify must be true or false, saw 1"),
+        ({"lanes": [{**LANE, "tls": {"cert": "x"}}]}, "lanes[0].tls: unknown key cert"),
+        ({"timeouts": {"read_ms": 1}}, "plan.timeouts: unknown key read_ms"),
+        ({"timeouts": {"tls_ms": 0}}, "plan.timeouts: tls_ms must be a number from 1 to 60000, saw 0"),
+        ({"follow_ms": -1}, "plan: follow_ms must be a number from 0 to 600000, saw -1"),
         ({"lanes": [LANE, LANE]}, "plan: two of lanes share an id, every id must be its own"),
         ({"watchers": [WATCHER, WATCHER]}, "plan: two of watchers share an id, every id must be its own"),
         ({"lanes": [], "watchers": []}, "plan: neither lanes nor watchers, nothing to measure"),
