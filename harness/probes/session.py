@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 _SLICE: Final = 4096
 """Bytes read in one go: a flood of the smallest frames must be seen before it has cost the meter much."""
-_MAX_UNSENT: Final = 1 << 20
-"""Bytes a server may leave unread (it asks for pongs and never takes them)."""
 
 
 class State(Enum):
@@ -225,8 +223,6 @@ class Session:
             self._drop(now, "close", "client", failed, reply)
         elif self._frames > self._crew.flood:
             self._drop(now, "flood", "client", CloseCode.POLICY_VIOLATION, close(CloseCode.POLICY_VIOLATION))
-        elif self._wire is not None and self._wire.unsent > _MAX_UNSENT:
-            self._drop(now, "unread", "client")
         elif reply:
             self.send(reply)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _MILLI: Final = 1_000_000
 _FLOOD_PER_S: Final = 1000
-"""Frames per second above which a stream is a flood. A busy workspace makes a few."""
+"""Frames per second above which a stream is a flood, be it of pings we must answer. A busy workspace makes a few."""
 
 
 class Tools:

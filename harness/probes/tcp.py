@@ -99,11 +99,6 @@ class Wire:
             self._sock.close()
             raise
 
-    @property
-    def unsent(self) -> int:
-        """Bytes that wait for room: the other side does not read them."""
-        return len(self._unsent)
-
     def write(self, data: bytes) -> None:
         """Send bytes, now or when there is room. A failure reaches `user.wire_lost` before this returns."""
         if self._unsent:

@@ -219,6 +219,7 @@ class Session:
         self.server, self.reader, self.writer = server, reader, writer
         self.core = ServerProtocol()
         self.deaf = False
+        self.on_text: Callable[[bytes], None] | None = None
         self.closed_with: int | None = None
 
     async def accept(self) -> None:
@@ -237,6 +238,8 @@ class Session:
             for event in self.core.events_received():
                 if isinstance(event, Frame) and event.opcode is Opcode.CLOSE:
                     self.closed_with = int.from_bytes(event.data[:2], "big")
+                elif isinstance(event, Frame) and event.opcode is Opcode.TEXT and self.on_text is not None:
+                    self.on_text(bytes(event.data))
             self.flush()
 
     def text(self, message: str) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from itertools import pairwise
+from pathlib import Path
 
 import probe_servers as s
 import pytest
 from probe_metering import metering, plan, watcher
 from test_probes_outcomes import closed_port, no_room
+from websockets.frames import Frame, Opcode
 
 from harness.probes.kinds.watch import read_frame
 
@@ -81,6 +84,41 @@ async def speaks_too_long(session: s.Session) -> None:
     await forever()
 
 
+async def ends_inside_a_frame(session: s.Session) -> None:
+    await greets(session)
+    session.writer.write(Frame(Opcode.TEXT, b"x" * 200).serialize(mask=False)[:50])
+
+
+async def sends_100_mb(session: s.Session) -> None:
+    await greets(session)
+    session.writer.write(bytes([0x81, 127]) + (100 << 20).to_bytes(8, "big"))
+    await pours(session, b"x" * 65_536)
+
+
+async def sends_100_mb_in_parts(session: s.Session) -> None:
+    await greets(session)
+    session.writer.write(Frame(Opcode.TEXT, b"", fin=False).serialize(mask=False))
+    await pours(session, Frame(Opcode.CONT, b"x" * 65_500, fin=False).serialize(mask=False))
+
+
+async def floods_with_nothing(session: s.Session) -> None:
+    await greets(session)
+    await pours(session, Frame(Opcode.TEXT, b"").serialize(mask=False) * 30_000)
+
+
+async def floods_with_pings_and_never_reads(session: s.Session) -> None:
+    session.deaf = True
+    await greets(session)
+    await pours(session, Frame(Opcode.PING, b"p" * 125).serialize(mask=False) * 500)
+
+
+async def pours(session: s.Session, data: bytes) -> None:
+    for _ in range((100 << 20) // len(data) + 1):
+        session.writer.write(data)
+        await session.writer.drain()
+    await forever()
+
+
 DROPS = {
     "reset": (resets, {"cause": "reset", "code": None, "initiator": "server"}),
     "eof": (ends, {"cause": "eof", "code": None, "initiator": "server"}),
@@ -89,6 +127,11 @@ DROPS = {
     "silent": (goes_deaf, {"cause": "silent", "code": None, "initiator": "client"}),
     "garbage": (speaks_garbage, {"cause": "close", "code": 1002, "initiator": "client"}),
     "too-long": (speaks_too_long, {"cause": "close", "code": 1009, "initiator": "client"}),
+    "100-mb": (sends_100_mb, {"cause": "close", "code": 1009, "initiator": "client"}),
+    "100-mb-in-parts": (sends_100_mb_in_parts, {"cause": "close", "code": 1009, "initiator": "client"}),
+    "cut-frame": (ends_inside_a_frame, {"cause": "eof", "code": None, "initiator": "server"}),
+    "flood": (floods_with_nothing, {"cause": "flood", "code": 1008, "initiator": "client"}),
+    "ping-flood": (floods_with_pings_and_never_reads, {"cause": "flood", "code": 1008, "initiator": "client"}),
 }
 REFUSALS = {
     "502": (s.saying(s.answer(b"oops", "502 Bad Gateway")), "status:502"),
@@ -97,6 +140,14 @@ REFUSALS = {
     "html": (s.saying(b"<html>\r\n\r\n"), "malformed"),
     "empty": (s.closes_after_request, "eof"),
     "reset": (s.resets_after_request, "reset"),
+    "reset-at-once": (s.resets_at_once, "reset"),
+    "302-and-silence": (s.saying(b"HTTP/1.1 302 Found\r\nLocation: /login\r\n\r\n"), "status:302"),
+    "html-without-end": (s.saying(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<html><body>"), "status:200"),
+    "html-of-100-mb": (s.floods, "status:200"),
+    "headers-without-end": (s.floods_headers, "malformed"),
+    "no-http-and-silence": (s.saying(b"SSH-2.0-OpenSSH_9.2"), "malformed"),
+    "http-1.0": (s.saying(b"HTTP/1.0 101 Go\r\n\r\n"), "malformed"),
+    "half-a-head": (s.saying(b"HTTP/1.1 101 Swi", close=True), "eof"),
     "hangs": (s.hangs, "timeout"),
     "wrong-key": (
         s.saying(b"HTTP/1.1 101 Go\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n"),
@@ -119,13 +170,26 @@ def dropped(tmp_path_factory):
                     [row["session"] for row in rows if row["ev"] == "drop"].count(name) >= 3 for name in DROPS
                 )
             )
+            run.peak_kb = peak_kb(run.process.pid)
             run.stop()
             yield run
 
 
+def peak_kb(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])
+
+
+def test_no_server_makes_the_meter_keep_what_it_sends(dropped):
+    assert dropped.peak_kb < 100_000, "of several times 100 MB that were on offer"
+
+
 @pytest.mark.parametrize("name", DROPS)
 def test_a_drop_names_its_cause_and_is_dialled_again(dropped, name):
-    rows = dropped.rows(name)
+    everything = dropped.rows(name)
+    rows = [row for row in everything if row["ev"] != "error"]
+    cut = [at for at, row in enumerate(everything) if row["ev"] == "drop"]
+    assert max(after - before for before, after in pairwise(cut)) < 6000, "a flood of nonsense is cut short"
 
     assert {row["policy"] for row in rows} == {"eager"}
     assert evs(rows)[:9] == ["dial", "open", "first", "drop"] * 2 + ["dial"]
@@ -135,6 +199,9 @@ def test_a_drop_names_its_cause_and_is_dialled_again(dropped, name):
         {"ev": "first", **BUILD},
         {"ev": "drop", **DROPS[name][1], "upstream": s.UPSTREAM_PORT},
     ]
+    assert {row["kind"] for row in rows} == {"watch"}
+    opened, first, drop = rows[1:4]
+    assert opened["t_ns"] <= first["t_ns"] <= drop["last_ns"] <= drop["t_ns"]
     gaps = [after["t_ns"] - row["t_ns"] for row, after in pairwise(rows) if row["ev"] == "drop"]
     assert all(gap >= 49_000_000 for gap in gaps)
     assert {row["attempt"] for row in rows if row["ev"] == "dial"} == {1}
