@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness import events as ev
 from harness.gates import gates_of
+from harness.known_issues import explained, register
 from harness.objectives.base import from_json
 from harness.timeline import RunView
 from harness.verdict import Finding, Status, Verdict, decide
@@ -30,10 +32,14 @@ def judge_view(run: RunView) -> Verdict:
 def _judged(run: RunView, spec: dict[str, object]) -> Finding:
     objective = from_json(spec)
     try:
-        return objective.judge(run)
+        finding = objective.judge(run)
     except (ValueError, LookupError, ArithmeticError) as error:
         # A judge that stumbles over odd data has no opinion; it must not turn into a pass or take the others down.
         return Finding(objective.name, Status.INCONCLUSIVE, f"could not be judged: {type(error).__name__}: {error}")
+    if finding.status is not Status.FAIL:
+        return finding
+    version = run.stack.version if run.stack else ""
+    return replace(finding, known=explained(register(), run.header.scenario, finding.objective, version))
 
 
 def _dirty(run: RunView) -> str | None:

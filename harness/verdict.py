@@ -38,6 +38,8 @@ class Finding:
     window: str = ""
     n: int = 0
     safety: bool = False
+    known: str = ""
+    """The known issue that explains a FAIL: it stays one."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,9 @@ def decide(gates: list[Gate], findings: list[Finding], aborted: str | None, dirt
     open_ = [f for f in findings if f.status is Status.INCONCLUSIVE]
     if unsafe or (failed and not broken):
         first = (unsafe or failed)[0] if broken else failed[0]
-        status, why = Status.FAIL, f"{first.objective}: {first.said}"
+        known = sum(bool(f.known) for f in failed)
+        apart = f" ({known} of {len(failed)} failed objectives are known issues)" if known else ""
+        status, why = Status.FAIL, f"{first.objective}: {first.said}{apart}"
     elif aborted:
         status, why = Status.ABORTED, aborted
     elif broken:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from harness import events as ev
 from harness import recovery
 from harness.folds import p95_limit
+from harness.known_issues import register
 from harness.loadlog import requests
 from harness.records import Outcome
 from harness.reports.sessions_text import sessions_block
@@ -43,6 +44,11 @@ def _head(run: RunView, verdict: Verdict) -> str:
     if run.stack and "standin" in run.stack.version:
         lines.append(f"  [{STRIP}]")
     lines += [f"  {run.header.promise}", f"  why: {verdict.why}"]
+    lines += [
+        f"  warning: known issue {issue.id} ({issue.issue}) was to be looked at again by {issue.expires}; renew or remove it"
+        for issue in register()
+        if issue.expired(run.header.wall_ns)
+    ]
     return "\n".join(lines)
 
 
@@ -56,6 +62,8 @@ def _objectives(verdict: Verdict) -> str:
         lines.append(
             f"  {_MARKS[finding.status]} {finding.status:<12} {finding.objective:<26} {finding.said}{limit}{window}"
         )
+        if finding.known:
+            lines.append(f"      known issue {finding.known}")
     return "\n".join(lines)
 
 
