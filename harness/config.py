@@ -95,7 +95,7 @@ class Settings(BaseModel):
     coder: Path | None = Field(None, description="path of a `coder` binary to run instead of the stand-in")
     watchers: int = Field(30, ge=1, le=MOST_SESSIONS, description="eager WebSocket watchers of workspaces")
     sessions: Sessions = Field(
-        {},
+        {"watch.dashboard": 3, "watch.vscode": 3, "inbox.dashboard": 3, "echo.eager": 4},
         description="further sessions, as kind.policy=number, separated by commas",
     )
     writers: int = Field(15, ge=1, le=100, description="writers of the write history, each with a workspace of its own")

@@ -97,7 +97,8 @@ class Course:
         world = await bootstrap.bootstrap(stack.api("balancer"), request.run, users, settings.writers + watching.QUIET)
         self.emit(ev.Bootstrapped(users=users, workspaces=world.workspaces))
         watched = watching.sessions(settings, world.workspaces, world.admin)
-        await self._measured(stack, world, MeterPlan(watching.lanes(stack, world.admin), watched))
+        plan = MeterPlan(watching.lanes(stack, world.admin), watched, seed=request.seed)
+        await self._measured(stack, world, plan)
 
     async def _measured(self, stack: Stack, world: bootstrap.World, meter_plan: MeterPlan) -> None:
         """Load, probes, writers and the body; they end in the opposite order of their start."""

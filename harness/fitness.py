@@ -29,7 +29,7 @@ LIMITED_SHARE = 0.01
 def fitness(run: RunView) -> list[Gate]:
     """Gates about load and meter, in the order in which they explain each other."""
     marks = _marks(run)
-    return [_load(run, marks), _limits(run, marks), _credentials(run), *_meter(run)]
+    return [_load(run, marks), _limits(run, marks), _credentials(run), _ledger(run), *_meter(run)]
 
 
 class _Marks(NamedTuple):
@@ -92,6 +92,13 @@ def _refused_to_the_end(series: Series) -> int | None:
         elif series.bad(i) or series.outcome[i] == Outcome.OK:
             break
     return since if count >= series.lane.rate_hz else None
+
+
+def _ledger(run: RunView) -> Gate:
+    """Once a second the meter counts the sockets it holds; the rows of the ledger must come to the same."""
+    wrong, count = run.sessions.disagreement, run.sessions.checkpoints
+    said = f"{count} checkpoints, opens - closes = live at every one" if count else "no session was counted"
+    return Gate("session ledger", wrong is None, wrong or said, meter=True)
 
 
 def _meter(run: RunView) -> list[Gate]:

@@ -4,6 +4,7 @@ from harness import Run, one, scenario
 from harness.faults import Kill
 from harness.objectives import (
     Detected,
+    EchoKept,
     Latency,
     LongestOutage,
     Recovery,
@@ -18,6 +19,7 @@ from harness.timings import api_p95, redial
     objectives=[
         WritesKept(),
         SessionsBack("watch.eager", within=redial + 2.0),
+        EchoKept(),
         LongestOutage(at_most=3.0),
         Recovery("stable", within=5.0),
         Recovery("sessions", within=redial + 3.0),

@@ -5,6 +5,7 @@ from harness.faults import Freeze
 from harness.objectives import (
     BadSeconds,
     Detected,
+    EchoKept,
     Latency,
     LongestOutage,
     OthersNotBlocked,
@@ -19,6 +20,7 @@ from harness.timings import N, api_p95, ejection
     objectives=[
         WritesKept(),
         OthersNotBlocked(at_most=5.0),
+        EchoKept(),
         BadSeconds(at_most=ejection / N + 0.5),
         LongestOutage(at_most=1.5),
         Recovery("first", within=2.0),

@@ -5,6 +5,7 @@ from harness.faults import Kill
 from harness.objectives import (
     BadSeconds,
     Detected,
+    EchoKept,
     Latency,
     LongestOutage,
     MembershipDrops,
@@ -23,6 +24,7 @@ from harness.timings import N, api_p95, ejection, membership_earliest, redial, r
         NoneBeforeReady(),
         MembershipDrops(earliest=membership_earliest, latest=replica_gone + replica_heartbeat),
         SessionsBack("watch.eager", within=ejection + redial),
+        EchoKept(),
         BadSeconds(at_most=ejection / N + 0.5),
         LongestOutage(at_most=1.0),
         Recovery("first", within=1.0),
