@@ -24,6 +24,8 @@ class EchoKept:
     def judge(self, run: RunView) -> Finding:
         """Judge every connection of the run."""
         limits, where = "0 lost, 0 doubled", "the whole run"
+        if run.window is None:
+            return Finding(self.name, Status.INCONCLUSIVE, "no fault window", limit=limits)
         echoes = [p for p in run.sessions.populations.values() if p.kind == "echo"]
         back, lost, doubled, under_way, reordered = (
             sum(getattr(p.echo, what) for p in echoes) for what in ("back", "lost", "doubled", "in_flight", "reordered")
