@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -35,6 +36,12 @@ def port_of(value: str) -> int:
     """Port of a `host:port` header value, 0 where there is none."""
     port = value.rpartition(":")[2]
     return int(port) if port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 0xFFFF else 0
+
+
+@lru_cache(maxsize=1024)
+def _upstream(value: bytes) -> int:
+    """Port in a header as it came. There are as many values as replicas."""
+    return port_of(value.decode("latin-1"))
 
 
 class Answer:
@@ -130,7 +137,7 @@ class Answer:
             return
         name = name.lower()
         if name == self._upstream_header:
-            self.upstream = port_of(value.decode("latin-1"))
+            self.upstream = _upstream(value)
         elif name in (b"content-length", b"transfer-encoding"):
             self._framed = True
 

@@ -55,11 +55,11 @@ class Output:
 
     def slot(self, exchange: Exchange) -> None:
         """Add one slot that is over."""
-        self._pending[SLOTS] += _packed(exchange)
+        self._pending[SLOTS] += packed(exchange)
 
     def late(self, exchange: Exchange) -> None:
         """Add the real end of a slot that was over at its deadline."""
-        self._pending[LATE] += _packed(exchange)
+        self._pending[LATE] += packed(exchange)
 
     def session(self, row: dict[str, object]) -> None:
         """Add one row of the session ledger."""
@@ -87,7 +87,8 @@ class Output:
                 raise WriteError(exc.errno, f"cannot write {name}: {exc.strerror}") from None
 
 
-def _packed(exchange: Exchange) -> bytes:
+def packed(exchange: Exchange) -> bytes:
+    """Write an exchange that is over as a SLOT record."""
     return SLOT.pack(
         exchange.lane.id,
         exchange.outcome or 0,
