@@ -60,12 +60,20 @@ class Scenario:
     load: str
     tags: frozenset[str]
     source: Path
+    rules: tuple[str, ...] = ()
+    """Parts of Coder's Well-Architected Framework that it holds Coder to, and incidents it would have caught."""
 
 
 def scenario(
-    *, objectives: Sequence[Objective], load: str = "dashboard", tags: Sequence[str] = ("nightly",)
+    *,
+    objectives: Sequence[Objective],
+    load: str = "dashboard",
+    tags: Sequence[str] = ("nightly",),
+    rules: Sequence[str] = (),
 ) -> Callable[[Body], Scenario]:
     """Turn an async function into a Scenario named after it (`replica_kill` is `replica-kill`).
+
+    `rules` are what is behind the promise: a rule such as "3a", or an incident such as "#8706" of coder/coder.
 
     Raises UsageError when there is no promise (docstring of the function, or of its module) or no objective: a run
     without objectives could only pass.
@@ -79,6 +87,6 @@ def scenario(
         if not objectives:
             raise UsageError(f"scenario {name}: it has no objectives, so it could only pass; give it at least one")
         source = Path(inspect.getsourcefile(body) or "?")
-        return Scenario(name, promise[0], body, tuple(objectives), load, frozenset(tags), source)
+        return Scenario(name, promise[0], body, tuple(objectives), load, frozenset(tags), source, tuple(rules))
 
     return make

@@ -177,12 +177,24 @@ def plan(scenario: str, **flags: Any) -> None:
 
 
 @main.command("list")
-@click.argument("what", type=click.Choice(["scenarios", "faults", "objectives", "settings"]), default="scenarios")
+@click.argument(
+    "what", type=click.Choice(["scenarios", "faults", "objectives", "stacks", "settings"]), default="scenarios"
+)
 def list_(what: str) -> None:
-    """List scenarios, faults, objectives or settings."""
+    """List scenarios, faults, objectives, stacks or settings."""
     from harness.listing import listing
 
     click.echo(listing(what), nl=False)
+
+
+@main.command()
+@_settings
+@click.argument("name")
+def show(name: str, **flags: Any) -> None:
+    """Show one scenario, fault, objective or stack: parameters, needs, proof, undo, an example."""
+    from harness.showing import show as text
+
+    click.echo(text(name, _resolve(flags).env), nl=False)
 
 
 @main.command()

@@ -12,7 +12,14 @@ from harness.faults.base import name_of
 
 def listing(what: str) -> str:
     """Return one line per thing, aligned."""
-    rows = {"scenarios": _scenarios, "faults": _faults, "objectives": _objectives, "settings": _settings}[what]()
+    tables = {
+        "scenarios": _scenarios,
+        "faults": _faults,
+        "objectives": _objectives,
+        "stacks": _stacks,
+        "settings": _settings,
+    }
+    rows = tables[what]()
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
     return "".join(
         "  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[-1]]) + "\n" for row in rows
@@ -20,7 +27,8 @@ def listing(what: str) -> str:
 
 
 def _scenarios() -> list[tuple[str, ...]]:
-    return [(s.name, ",".join(sorted(s.tags)), s.promise) for _, s in sorted(discover.scenarios().items())]
+    found = sorted(discover.scenarios().items())
+    return [(s.name, ",".join(sorted(s.tags)), ",".join(s.rules) or "-", s.promise) for _, s in found]
 
 
 def _faults() -> list[tuple[str, ...]]:
@@ -30,6 +38,15 @@ def _faults() -> list[tuple[str, ...]]:
 
 def _objectives() -> list[tuple[str, ...]]:
     return [(name, _params(cls), _first(cls)) for name, cls in sorted(discover.objectives().items())]
+
+
+def _stacks() -> list[tuple[str, ...]]:
+    from importlib import import_module  # noqa: PLC0415
+
+    from harness.showing import stacks  # noqa: PLC0415
+
+    docs = {name: inspect.getdoc(import_module(f"harness.backends.{name}")) or "" for name in stacks()}
+    return [(name, doc.splitlines()[0].partition(": ")[2]) for name, doc in docs.items()]
 
 
 def _settings() -> list[tuple[str, ...]]:

@@ -16,6 +16,7 @@ from harness.timings import api_p95, redial
 
 @scenario(
     tags=["nightly"],
+    rules=["3a"],
     objectives=[
         WritesKept(),
         SessionsBack("watch.eager", within=redial + 2.0),

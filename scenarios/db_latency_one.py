@@ -13,6 +13,7 @@ from harness.timings import api_p95
 
 @scenario(
     tags=["nightly"],
+    rules=["4d"],
     objectives=[
         WritesKept(),
         OthersKeepPace(),

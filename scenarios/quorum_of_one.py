@@ -16,6 +16,7 @@ from harness.timings import N, api_p95, ejection, redial
 
 @scenario(
     tags=["nightly"],
+    rules=["3a"],
     objectives=[
         WritesKept(),
         NoneBeforeReady(),

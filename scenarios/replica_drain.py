@@ -17,6 +17,7 @@ from harness.timings import N, api_p95, ejection, idle_exit, redial
 
 @scenario(
     tags=["nightly"],
+    rules=["3a", "#14433", "#25451"],
     objectives=[
         WritesKept(),
         Exits(within=idle_exit),

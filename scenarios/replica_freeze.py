@@ -17,6 +17,7 @@ from harness.timings import N, api_p95, ejection
 
 @scenario(
     tags=["smoke", "nightly"],
+    rules=["3a", "#13041", "#5824"],
     objectives=[
         WritesKept(),
         OthersNotBlocked(at_most=5.0),

@@ -19,6 +19,7 @@ from harness.timings import N, api_p95, ejection, membership_earliest, redial, r
 
 @scenario(
     tags=["smoke", "nightly"],
+    rules=["3a", "#8706"],
     objectives=[
         WritesKept(),
         NoneBeforeReady(),

@@ -15,6 +15,7 @@ from harness.timings import N, api_p95, ejection, health_interval, idle_exit, re
 
 @scenario(
     tags=["nightly"],
+    rules=["3a", "1d", "#16181", "#9041"],
     objectives=[
         WritesKept(),
         Exits(within=idle_exit),

@@ -33,6 +33,7 @@ def test_it_states_a_promise_and_can_break_it(name: str) -> None:
     assert scenario.promise.endswith(".")
     assert scenario.objectives
     assert scenario.tags
+    assert scenario.rules, "a promise comes from somewhere: a rule of the framework, or an incident"
     assert scenario.source.stem.replace("_", "-") == name, "one file, one promise, one name"
 
 
