@@ -4,6 +4,7 @@ from uuid import UUID, uuid4
 
 from aiohttp import web
 
+from standin.audit_log import ENTRY, Entry
 from standin.auth import ACTOR, COOKIE, SESSION_SECONDS, mint
 from standin.body import Body
 from standin.db import Conn
@@ -80,6 +81,7 @@ async def create_first_user(request: web.Request) -> web.Response:
             login_type="password",
         )
         organization_id = await conn.fetchval("SELECT id FROM organizations WHERE is_default")
+    request[ENTRY] = Entry("create", "user", user_id, username, {"username": username, "email": email}, user_id=user_id)
     return answer({"user_id": str(user_id), "organization_id": str(organization_id)}, 201)
 
 
@@ -90,6 +92,8 @@ async def login(request: web.Request) -> web.Response:
     email, password = body.email("email"), body.text("password", required=True)
     body.check()
     row = await db.row("SELECT * FROM users WHERE lower(email) = lower($1) AND NOT deleted", email)
+    if row is not None:
+        request[ENTRY] = Entry("login", "api_key", UUID(int=0), row["username"], user_id=row["id"])
     if row is None or not await check_password(password, row["hashed_password"]):
         raise ApiError(401, "Incorrect email or password.")
     if row["status"] == "suspended":
@@ -104,7 +108,9 @@ async def login(request: web.Request) -> web.Response:
 
 async def logout(request: web.Request) -> web.Response:
     """Delete the key the request came with."""
-    await services_of(request).db.value("DELETE FROM api_keys WHERE id = $1", request[ACTOR].key_id)
+    actor = request[ACTOR]
+    await services_of(request).db.value("DELETE FROM api_keys WHERE id = $1", actor.key_id)
+    request[ENTRY] = Entry("logout", "api_key", UUID(int=0), actor.row["username"])
     response = message("Logged out!")
     response.del_cookie(COOKIE, path="/")
     return response

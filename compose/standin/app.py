@@ -2,7 +2,23 @@
 
 from aiohttp import web
 
-from standin import accounts, builds, health, keys, site, templates, users, watch, workspaces
+from standin import (
+    accounts,
+    audit,
+    builds,
+    health,
+    inbox,
+    jobs,
+    keys,
+    logs,
+    site,
+    templates,
+    users,
+    version_parts,
+    watch,
+    workspace_settings,
+    workspaces,
+)
 from standin.gate import errors_as_answers, guard
 from standin.routing import Route, answer
 from standin.services import SERVICES, Services
@@ -14,12 +30,18 @@ _PAGE = "<!doctype html><title>coder-chaos stand-in, not Coder</title><p>This se
 ROUTES: tuple[Route, ...] = (
     *site.ROUTES,
     *accounts.ROUTES,
+    *version_parts.ROUTES,
     *users.ROUTES,
     *keys.ROUTES,
     *templates.ROUTES,
     *watch.ROUTES,
     *workspaces.ROUTES,
+    *workspace_settings.ROUTES,
     *builds.ROUTES,
+    *jobs.ROUTES,
+    *logs.ROUTES,
+    *inbox.ROUTES,
+    *audit.ROUTES,
     *health.ROUTES,
 )
 

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shlex
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -122,3 +124,20 @@ def page(request: web.Request) -> tuple[int | None, int]:
             raise ApiError(400, "Query parameters have invalid values.", validations=[(name, detail)])
         numbers.append(int(text))
     return numbers[0] or None, numbers[1]
+
+
+def search_terms(query: str, known: Sequence[str], what: str, *, free: str) -> dict[str, str]:
+    """Read ``q``: ``key:value`` words, values may be quoted; a word without a key goes to ``free``. Raise 400 else."""
+    terms = dict.fromkeys(known, "")
+    try:
+        words = shlex.split(query)
+    except ValueError as error:
+        raise ApiError(400, f"Invalid {what} search query.", validations=[("q", str(error))]) from None
+    for word in words:
+        key, colon, value = word.partition(":")
+        name, value = (key.lower(), value) if colon else (free, word)
+        if name not in terms:
+            problem = (name, f'"{name}" is not a valid query param')
+            raise ApiError(400, f"Invalid {what} search query.", validations=[problem])
+        terms[name] = value
+    return terms

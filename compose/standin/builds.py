@@ -10,6 +10,7 @@ from standin.auth import ACTOR, Actor
 from standin.body import Body, page, path_uuid
 from standin.db import Conn, Row
 from standin.errors import ApiError, not_found
+from standin.notifications import About, workspace_updated
 from standin.pubsub import owner_channel
 from standin.routing import Route, answer
 from standin.services import services_of
@@ -28,8 +29,9 @@ _REASONS = (
 # Keeps two posts for one workspace apart, yet lets foreign keys of other rows point at it meanwhile.
 _LOCK_SQL = "SELECT FROM workspaces WHERE id = $1 FOR NO KEY UPDATE"
 _NEWEST_SQL = """
-SELECT w.*, b.build_number, b.template_version_id, j.job_status
+SELECT w.*, u.username AS owner_name, b.build_number, b.template_version_id, j.job_status
 FROM workspaces w
+JOIN users u ON u.id = w.owner_id
 JOIN workspace_builds b ON b.workspace_id = w.id
 JOIN provisioner_jobs j ON j.id = b.job_id
 WHERE w.id = $1 ORDER BY b.build_number DESC LIMIT 1
@@ -82,6 +84,10 @@ async def usable_version(conn: Conn, version_id: UUID | None) -> Row:
     return row
 
 
+def _about(row: Row) -> About:
+    return About(row["id"], row["name"], row["owner_id"], row["owner_name"], row["template_id"], row["organization_id"])
+
+
 async def create_build(request: web.Request) -> web.Response:
     """Queue a start, stop or delete; 409 while another build of the workspace is active."""
     services, actor = services_of(request), request[ACTOR]
@@ -92,6 +98,8 @@ async def create_build(request: web.Request) -> web.Response:
     reason = body.choice("reason", _REASONS, "initiator")
     body.check()
 
+    updated: list[About] = []
+
     async def write(conn: Conn) -> dict[str, Any]:
         await conn.execute(_LOCK_SQL, workspace_id)
         workspace = await conn.fetchrow(_NEWEST_SQL, workspace_id)
@@ -99,6 +107,8 @@ async def create_build(request: web.Request) -> web.Response:
             raise not_found()
         if workspace["job_status"] in {"pending", "running", "canceling"}:
             raise ApiError(409, "A workspace build is already active.")
+        if version_id not in {None, workspace["template_version_id"]}:
+            updated.append(_about(workspace))
         version = await usable_version(conn, version_id or workspace["template_version_id"])
         number = workspace["build_number"] + 1
         build_id = await insert_build(
@@ -106,7 +116,10 @@ async def create_build(request: web.Request) -> web.Response:
         )
         return views.build(await conn.fetchrow("SELECT * FROM builds_with_job WHERE id = $1", build_id))
 
-    return answer(await services.acknowledger.run(write), 201)
+    made = await services.acknowledger.run(write)
+    for about in updated:
+        await workspace_updated(services.db, about, actor.id)
+    return answer(made, 201)
 
 
 async def list_builds(request: web.Request) -> web.Response:

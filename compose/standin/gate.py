@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 
 from aiohttp import web
 
+from standin.audit_log import write_entry
 from standin.auth import ACTOR, Actor, authenticate, check_csrf
 from standin.errors import DATABASE_ERRORS, ApiError, forbidden, internal
 from standin.log import LOG, one_line
@@ -37,8 +38,9 @@ def guard(route: Route, services: Services) -> Handler:
     async def admit(request: web.Request) -> dict[str, str]:
         """Check token, role and rate; give the rate headers."""
         actor: Actor | None = None
-        if route.access is not Access.PUBLIC:
+        if route.path != "/users/first":  # exempt, as there is nobody yet whom a browser could vouch for
             check_csrf(request)
+        if route.access is not Access.PUBLIC:
             actor = await authenticate(services.db, request)
             request[ACTOR] = actor
         headers = _take(services, route, request, actor)
@@ -47,18 +49,29 @@ def guard(route: Route, services: Services) -> Handler:
         return headers
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        if _is_upgrade(request):
+        if route.streams or _is_upgrade(request):
             async with scope():
                 await admit(request)
             return await route.handler(request)
         with services.in_flight.counted():
             async with asyncio.timeout(_DEADLINE_SECONDS), scope():
                 headers = await admit(request)
-                response = await route.handler(request)
+                response = await _audited(route, services, request)
         response.headers.update(headers)
         return response
 
     return handle
+
+
+async def _audited(route: Route, services: Services, request: web.Request) -> web.StreamResponse:
+    """Run the handler, then write what it left for the audit log, whatever its answer is."""
+    try:
+        response = await route.handler(request)
+    except Exception as error:
+        await write_entry(services.db, request, error.status if isinstance(error, ApiError) else 500)
+        raise
+    await write_entry(services.db, request, response.status)
+    return response
 
 
 def _take(services: Services, route: Route, request: web.Request, actor: Actor | None) -> dict[str, str]:

@@ -1,109 +1,104 @@
 """The built-in provisioner daemons: they take jobs from the queue and pretend to build.
 
 Sources: coderd/provisionerdserver/acquirer.go (wake by NOTIFY, backup poll 30 s, one query at a time),
-provisionerd/provisionerd.go (retries), cli/server.go (shutdown).
+provisionerd/provisionerd.go (retries), provisionerdserver.go (what the end of a job changes), cli/server.go (shutdown).
 """
 
 import asyncio
 import contextlib
 import time
-from uuid import UUID
+from collections.abc import Iterable
+from uuid import UUID, uuid4
 
+from standin import provisioner_sql as sql
+from standin.audit_log import audit_build
 from standin.clock import Clock
 from standin.config import Settings
 from standin.db import Database, Row
 from standin.errors import DATABASE_ERRORS
 from standin.log import LOG, one_line
+from standin.notifications import build_ended
 from standin.pubsub import JOB_POSTED, PubSub
+from standin.script import Step, script
 
 # Server seconds.
 _POLL = 30.0  # acquirer.go backupPollDuration
-_STEP = 0.2
-_STEPS = {"workspace_build": 3, "template_version_import": 1}
+_BEAT = 30.0  # a daemon's heartbeat; after three missed ones it is stale (unverified)
+STALE = 90.0  # provisionerdserver.go StaleInterval
 _RETRY_MIN, _RETRY_MAX = 0.05, 10.0  # provisionerd.go
 _GIVE_UP = 180.0  # coderd/jobreaper: a daemon must give up after 3 min of failed updates
 _CANCEL_WALL_SECONDS = 5.0  # cli/server.go gives a daemon 5 s once it is interrupted
-
-CHANGED = "json_build_object('kind', 'state_change', 'workspace_id', w.id)::text"
-"""SQL for the payload on an owner's channel; ``w`` is the workspace's row."""
-
-_NOTIFY = f"""(
-    SELECT pg_notify('workspace_owner:' || w.owner_id, {CHANGED})
-    FROM build JOIN workspaces w ON w.id = build.workspace_id
-)"""  # noqa: S608 - built of constants only
-_TOUCH = "UPDATE workspace_builds b SET updated_at = now() FROM job WHERE b.job_id = job.id"
-_ACQUIRE_SQL = f"""
-WITH job AS (
-    UPDATE provisioner_jobs SET started_at = now(), updated_at = now(), worker_id = $1, worker_name = $2
-    WHERE id = (
-        SELECT id FROM provisioner_jobs WHERE completed_at IS NULL AND job_status = 'pending'
-        ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED
-    ) RETURNING id, type
-), build AS ({_TOUCH} RETURNING b.workspace_id)
-SELECT job.id, job.type, {_NOTIFY} FROM job
-"""  # noqa: S608 - built of constants only
-_PROGRESS_SQL = """
-UPDATE provisioner_jobs SET updated_at = now() WHERE id = $1 AND worker_id = $2 AND completed_at IS NULL RETURNING id
-"""
-_FINISH_SQL = f"""
-WITH job AS (
-    UPDATE provisioner_jobs SET completed_at = now(), updated_at = now(), error = nullif($3, '')
-    WHERE id = $1 AND worker_id = $2 AND completed_at IS NULL RETURNING id
-), build AS ({_TOUCH} RETURNING b.workspace_id, b.transition), gone AS (
-    UPDATE workspaces SET deleted = true, updated_at = now() FROM build
-    WHERE id = build.workspace_id AND build.transition = 'delete' AND $3 = ''
-)
-SELECT job.id, {_NOTIFY} FROM job
-"""  # noqa: S608 - built of constants only
 
 
 class Provisioner:
     """The daemons of one replica, each with at most one job. Jobs of a dead replica are left to the reaper."""
 
-    def __init__(self, settings: Settings, clock: Clock, db: Database, pubsub: PubSub, worker: UUID) -> None:
+    def __init__(self, settings: Settings, clock: Clock, db: Database, pubsub: PubSub, replica: UUID) -> None:
         self._db = db
         self._pubsub = pubsub
         self._clock = clock
-        self._worker = worker
-        self._count = settings.daemons
-        self._name = f"{settings.hostname}-builtin"
+        self._replica = replica
+        self._version = settings.version
+        self._idle = {uuid4(): f"{settings.hostname}-{number}" for number in range(settings.daemons)}
+        self._daemons = dict(self._idle)
         self._wake = asyncio.Event()
         self._jobs: set[asyncio.Task[None]] = set()
-        self._acquirer: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def daemons(self) -> int:
+        """How many daemons there are."""
+        return len(self._daemons)
+
+    @property
+    def running(self) -> int:
+        """How many jobs are being worked on."""
+        return len(self._jobs)
 
     async def start(self) -> None:
-        """Start to take jobs."""
-        if self._count == 0:
+        """Register the daemons and start to take jobs."""
+        if not self._daemons:
             return
+        names = list(self._daemons.values())
+        await self._db.rows(sql.REGISTER, list(self._daemons), names, self._version, self._replica)
         await self._pubsub.subscribe(JOB_POSTED, lambda _payload: self._wake.set())
         self._pubsub.on_reconnect(self._wake.set)
-        self._acquirer = asyncio.create_task(self._acquire_forever(), name="acquirer")
+        self._tasks = [
+            asyncio.create_task(self._acquire_forever(), name="acquirer"),
+            asyncio.create_task(self._beat_forever(), name="daemon-heartbeat"),
+        ]
 
     async def stop(self, *, interrupt: bool) -> None:
         """Take no more jobs; wait up to 30 min (server time) for the running ones, or fail them at once."""
-        if self._acquirer is not None:
-            self._acquirer.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._acquirer
-        if not self._jobs:
-            return
-        LOG.info("waiting for %d provisioner jobs", len(self._jobs))
-        if not interrupt:
-            await asyncio.wait(self._jobs, timeout=self._clock.server(1800.0))  # cli/server.go
-        for job in self._jobs:
-            job.cancel()
+        await _end(self._tasks[:1])
         if self._jobs:
-            await asyncio.wait(self._jobs, timeout=_CANCEL_WALL_SECONDS)
+            LOG.info("waiting for %d provisioner jobs", len(self._jobs))
+            if not interrupt:
+                await asyncio.wait(self._jobs, timeout=self._clock.server(1800.0))  # cli/server.go
+            for job in self._jobs:
+                job.cancel()
+            if self._jobs:
+                await asyncio.wait(self._jobs, timeout=_CANCEL_WALL_SECONDS)
+        await _end(self._tasks[1:])
+
+    async def _beat_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self._clock.server(_BEAT))
+            try:
+                await self._db.rows(sql.BEAT, list(self._daemons))
+            except DATABASE_ERRORS as error:
+                LOG.warning("daemon heartbeat: %s", one_line(error))
 
     async def _acquire_forever(self) -> None:
         while True:
             self._wake.clear()
             try:
-                while len(self._jobs) < self._count:
-                    job = await self._db.row(_ACQUIRE_SQL, self._worker, self._name)
+                while self._idle:
+                    daemon, name = next(iter(self._idle.items()))
+                    job = await self._db.row(sql.ACQUIRE, daemon, name)
                     if job is None:
                         break
-                    self._begin(job)
+                    self._begin(job, daemon)
             except DATABASE_ERRORS as error:
                 LOG.warning("could not acquire a job: %s", one_line(error))
                 await asyncio.sleep(self._clock.server(1.0))
@@ -112,36 +107,57 @@ class Provisioner:
                 async with asyncio.timeout(self._clock.server(_POLL)):
                     await self._wake.wait()
 
-    def _begin(self, job: Row) -> None:
-        task = asyncio.create_task(self._run(job["id"], _STEPS[job["type"]]), name=f"job-{job['id']}")
+    def _begin(self, job: Row, daemon: UUID) -> None:
+        del self._idle[daemon]
+        task = asyncio.create_task(self._run(job, daemon), name=f"job-{job['id']}")
         self._jobs.add(task)
-        task.add_done_callback(self._ended)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._jobs.discard(task)
-        self._wake.set()
+        def ended(_task: asyncio.Task[None]) -> None:
+            self._jobs.discard(task)
+            self._idle[daemon] = self._daemons[daemon]
+            self._wake.set()
 
-    async def _run(self, job: UUID, steps: int) -> None:
+        task.add_done_callback(ended)
+
+    async def _run(self, job: Row, daemon: UUID) -> None:
+        error, steps = "", script(job["type"], job["transition"] or "")
         try:
-            for _ in range(steps):
-                await asyncio.sleep(self._clock.server(_STEP))
-                if not await self._persist(_PROGRESS_SQL, job, self._worker):
-                    LOG.warning("job %s is no longer ours", job)
+            for step in steps:
+                row = await self._work(job["id"], daemon, step)
+                if row is None:
+                    LOG.warning("job %s is no longer ours", job["id"])
                     return
-            if not await self._persist(_FINISH_SQL, job, self._worker, ""):
-                LOG.warning("job %s had already ended", job)
+                if row["canceled"]:
+                    break
         except asyncio.CancelledError:
-            await self._persist(_FINISH_SQL, job, self._worker, "the provisioner daemon was interrupted")
+            error = "the provisioner daemon was interrupted"
+        ended = await self._persist(sql.FINISH, job["id"], daemon, error)
+        if ended is None:
+            LOG.warning("job %s had already ended", job["id"])
+        elif job["type"] == "workspace_build":
+            await build_ended(self._db, job["id"])
+            await audit_build(self._db, job["id"])
 
-    async def _persist(self, sql: str, *args: object) -> bool:
-        """Write with retries; False when the job has ended elsewhere or the database stayed away too long."""
+    async def _work(self, job: UUID, daemon: UUID, step: Step) -> Row | None:
+        await asyncio.sleep(self._clock.server(step.seconds))
+        return await self._persist(sql.PROGRESS, job, daemon, *step.columns(), step.timed)
+
+    async def _persist(self, statement: str, *args: object) -> Row | None:
+        """Write with retries; None when the job has ended elsewhere or the database stayed away too long."""
         pause, deadline = _RETRY_MIN, time.monotonic() + self._clock.server(_GIVE_UP)
         while True:
             try:
-                return await self._db.row(sql, *args) is not None
+                return await self._db.row(statement, *args)
             except DATABASE_ERRORS as error:
                 if time.monotonic() > deadline:
                     LOG.error("gave a job up: %s", one_line(error))
-                    return False
+                    return None
             await asyncio.sleep(self._clock.server(pause))
             pause = min(pause * 2, _RETRY_MAX)
+
+
+async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

@@ -15,6 +15,9 @@ from standin.log import LOG, one_line
 Listener = Callable[[str], None]
 """Called with a message's payload, on the event loop; must not block or raise."""
 
+Hook = Callable[[], None]
+"""Called when LISTEN is back after a loss."""
+
 JOB_POSTED = "provisioner_job_posted"
 REPLICA = "replica"
 
@@ -31,17 +34,32 @@ def owner_channel(owner_id: object) -> str:
     return f"workspace_owner:{owner_id}"
 
 
+def template_channel(template_id: object) -> str:
+    """Name the channel on which a template announces a new active version; its messages are empty."""
+    return f"template:{template_id}"
+
+
+def logs_channel(job_id: object) -> str:
+    """Name the channel on which a job announces new log lines, and their end."""
+    return f"provisioner-log-logs:{job_id}"
+
+
+def inbox_channel(user_id: object) -> str:
+    """Name the channel on which a user's inbox announces new notifications."""
+    return f"inbox_notification:owner:{user_id}"
+
+
 class PubSub:
     """Hands messages to listeners and keeps the LISTEN connection alive.
 
-    Messages sent while it is away are lost, and plain listeners are not told, as in Coder.
+    Messages sent while it is away are lost. A listener with ``on_loss`` is told so once LISTEN is back, as in Coder.
     """
 
     def __init__(self, db: Database, clock: Clock) -> None:
         self._db = db
         self._clock = clock
-        self._listeners: dict[str, list[Listener]] = {}
-        self._reconnect_hooks: list[Callable[[], None]] = []
+        self._listeners: dict[str, dict[Listener, Hook | None]] = {}
+        self._reconnect_hooks: list[Hook] = []
         self._listening: set[str] = set()
         self._conn: Conn | None = None
         self._lost = asyncio.Event()
@@ -61,36 +79,45 @@ class PubSub:
                 await self._task
         self._drop()
 
-    def on_reconnect(self, hook: Callable[[], None]) -> None:
+    def on_reconnect(self, hook: Hook) -> None:
         """Call ``hook`` whenever LISTEN is back after a loss, since messages may have been missed."""
         self._reconnect_hooks.append(hook)
 
-    async def subscribe(self, channel: str, listener: Listener) -> None:
-        """Call ``listener`` for every message on ``channel`` from now on."""
-        self._listeners.setdefault(channel, []).append(listener)
+    async def subscribe(self, channel: str, listener: Listener, on_loss: Hook | None = None) -> None:
+        """Call ``listener`` for every message on ``channel``; returns once the database listens, if it can be asked."""
+        self._listeners.setdefault(channel, {})[listener] = on_loss
         await self._settle(channel)
 
     async def unsubscribe(self, channel: str, listener: Listener) -> None:
         """Take a listener away; the last one ends LISTEN on its channel."""
-        self._listeners[channel].remove(listener)
-        if not self._listeners[channel]:
-            del self._listeners[channel]
+        listeners = self._listeners.get(channel, {})
+        listeners.pop(listener, None)
+        if not listeners:
+            self._listeners.pop(channel, None)
         await self._settle(channel)
 
     async def _settle(self, channel: str) -> None:
-        """LISTEN or UNLISTEN so that the connection matches the table of listeners."""
+        """LISTEN or UNLISTEN so that the connection matches the table of listeners.
+
+        Shielded: a statement that is broken off would cost the connection, and with it everybody's messages.
+        """
+        if channel in self._listeners and channel in self._listening:
+            return
+        await asyncio.shield(asyncio.ensure_future(self._settle_now(channel)))
+
+    async def _settle_now(self, channel: str) -> None:
         async with self._lock:
             wanted = channel in self._listeners
             if self._conn is None or wanted == (channel in self._listening):
                 return
             if wanted:
-                self._listening.add(channel)
-                await self._command(self._conn.add_listener(channel, self._on_notify))
+                if await self._command(self._conn.add_listener(channel, self._on_notify)):
+                    self._listening.add(channel)
             else:
                 self._listening.discard(channel)
                 await self._command(self._conn.remove_listener(channel, self._on_notify))
 
-    async def _command(self, statement: Awaitable[Any]) -> None:
+    async def _command(self, statement: Awaitable[Any]) -> bool:
         """Run a statement on the LISTEN connection; a failure drops it, and the keeper reconnects."""
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
@@ -98,6 +125,8 @@ class PubSub:
         except _ERRORS as error:
             LOG.warning("pubsub statement failed: %s", one_line(error))
             self._drop()
+            return False
+        return True
 
     async def _connect(self) -> None:
         """Open the connection and LISTEN on every channel that has listeners."""
@@ -133,7 +162,8 @@ class PubSub:
             await asyncio.sleep(max(0.0, connected_at + self._clock.server(_RECONNECT_MIN) - time.monotonic()))
             await self._reconnect()
             LOG.info("pubsub reconnected to postgres")
-            for hook in self._reconnect_hooks:
+            lost = [loss for listeners in self._listeners.values() for loss in listeners.values() if loss is not None]
+            for hook in (*self._reconnect_hooks, *lost):
                 hook()
 
     async def _beat_until_lost(self) -> None:

@@ -7,7 +7,8 @@ from standin.clock import Clock
 from standin.db import Database
 from standin.errors import DATABASE_ERRORS
 from standin.log import LOG, one_line
-from standin.provisioner import CHANGED
+from standin.notifications import build_ended
+from standin.provisioner_sql import END_OF_LOGS, NOTIFY, TOUCH
 
 # Server seconds.
 _TICK = 60.0  # CODER_JOB_HANG_DETECTOR_INTERVAL
@@ -25,14 +26,12 @@ WITH job AS (
             (started_at IS NOT NULL AND updated_at < now() - $1::interval)
             OR (started_at IS NULL AND updated_at < now() - $2::interval)
         ) ORDER BY updated_at LIMIT 10 FOR UPDATE SKIP LOCKED  -- detector.go MaxJobsPerRun
-    ) old WHERE j.id = old.id RETURNING j.id
-), build AS (
-    UPDATE workspace_builds b SET updated_at = now() FROM job WHERE b.job_id = job.id RETURNING b.workspace_id
-), told AS (
-    SELECT pg_notify('workspace_owner:' || w.owner_id, {CHANGED})
-    FROM build JOIN workspaces w ON w.id = build.workspace_id
-)
-SELECT job.id, (SELECT count(*) FROM told) AS told FROM job
+    ) old WHERE j.id = old.id RETURNING j.id, j.type, j.error
+), lines AS (
+    INSERT INTO provisioner_job_logs (job_id, source, level, stage, output)
+    SELECT id, 'provisioner_daemon', 'error', 'Cleaning Up', error FROM job
+), build AS ({TOUCH} RETURNING b.workspace_id), told AS {NOTIFY}
+SELECT job.id, job.type, {END_OF_LOGS}, (SELECT count(*) FROM told) AS told FROM job
 """  # noqa: S608 - built of constants only
 
 
@@ -44,5 +43,7 @@ async def reap_forever(db: Database, clock: Clock) -> None:
         try:
             for row in await db.rows(_REAP_SQL, hung, pending):
                 LOG.warning("forcefully terminating provisioner job %s", row["id"])
+                if row["type"] == "workspace_build":
+                    await build_ended(db, row["id"])
         except DATABASE_ERRORS as error:
             LOG.warning("job reaper: %s", one_line(error))

@@ -31,6 +31,8 @@ class Route:
     """Requests per minute instead of the deployment's own limit."""
     builds: bool = False
     """Posts a workspace build."""
+    streams: bool = False
+    """Answers with an endless stream; what upgrades to a WebSocket is known by its headers."""
 
 
 def answer(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:

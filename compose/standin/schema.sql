@@ -132,6 +132,8 @@ CREATE TABLE workspaces (
     autostart_schedule text,
     ttl_ms             bigint,
     automatic_updates  text NOT NULL DEFAULT 'never',
+    favorite           boolean NOT NULL DEFAULT false,
+    dormant_at         timestamptz,
     deleted            boolean NOT NULL DEFAULT false,
     last_used_at       timestamptz NOT NULL DEFAULT '0001-01-01T00:00:00Z',
     created_at         timestamptz NOT NULL DEFAULT now(),
@@ -148,6 +150,7 @@ CREATE TABLE workspace_builds (
     initiator_id        uuid NOT NULL REFERENCES users (id),
     job_id              uuid NOT NULL UNIQUE REFERENCES provisioner_jobs (id),
     reason              text NOT NULL,
+    deadline            timestamptz,
     created_at          timestamptz NOT NULL DEFAULT now(),
     updated_at          timestamptz NOT NULL DEFAULT now(),
     UNIQUE (workspace_id, build_number)
@@ -166,6 +169,93 @@ CREATE TABLE replicas (
     started_at       timestamptz NOT NULL DEFAULT now(),
     updated_at       timestamptz NOT NULL DEFAULT now(),
     stopped_at       timestamptz
+);
+
+CREATE TABLE provisioner_daemons (
+    id              uuid PRIMARY KEY,
+    organization_id uuid NOT NULL REFERENCES organizations (id),
+    name            text NOT NULL,
+    version         text NOT NULL,
+    api_version     text NOT NULL,
+    provisioners    text[] NOT NULL,
+    replica_id      uuid NOT NULL,
+    tags            jsonb NOT NULL,
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    last_seen_at    timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE provisioner_job_logs (
+    id         bigserial PRIMARY KEY,
+    job_id     uuid NOT NULL REFERENCES provisioner_jobs (id) ON DELETE CASCADE,
+    source     text NOT NULL,
+    level      text NOT NULL,
+    stage      text NOT NULL,
+    output     text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX provisioner_job_logs_id_job_id_idx ON provisioner_job_logs (job_id, id);
+
+CREATE TABLE provisioner_job_timings (
+    job_id     uuid NOT NULL REFERENCES provisioner_jobs (id) ON DELETE CASCADE,
+    stage      text NOT NULL,
+    source     text NOT NULL,
+    action     text NOT NULL,
+    resource   text NOT NULL,
+    started_at timestamptz NOT NULL,
+    ended_at   timestamptz NOT NULL
+);
+CREATE INDEX provisioner_job_timings_job_id_idx ON provisioner_job_timings (job_id);
+
+-- What is to be told to users; a notifier moves it to their inboxes.
+CREATE TABLE notification_messages (
+    id                       uuid PRIMARY KEY,
+    user_id                  uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    notification_template_id uuid NOT NULL,
+    targets                  uuid[] NOT NULL,
+    title                    text NOT NULL,
+    content                  text NOT NULL,
+    actions                  jsonb NOT NULL,
+    created_at               timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE inbox_notifications (
+    id          uuid PRIMARY KEY,
+    user_id     uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    template_id uuid NOT NULL,
+    targets     uuid[] NOT NULL,
+    title       text NOT NULL,
+    content     text NOT NULL,
+    icon        text NOT NULL,
+    actions     jsonb NOT NULL,
+    read_at     timestamptz,
+    created_at  timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX idx_inbox_notifications_user_id_read_at ON inbox_notifications (user_id, read_at);
+
+CREATE TABLE audit_logs (
+    id                uuid PRIMARY KEY,
+    "time"            timestamptz NOT NULL DEFAULT now(),
+    user_id           uuid NOT NULL,
+    organization_id   uuid NOT NULL,
+    ip                text NOT NULL,
+    user_agent        text NOT NULL,
+    resource_type     text NOT NULL,
+    resource_id       uuid NOT NULL,
+    resource_target   text NOT NULL,
+    action            text NOT NULL,
+    diff              jsonb NOT NULL,
+    status_code       integer NOT NULL,
+    additional_fields jsonb NOT NULL,
+    request_id        uuid NOT NULL,
+    resource_icon     text NOT NULL DEFAULT ''
+);
+CREATE INDEX idx_audit_logs_time_desc ON audit_logs ("time" DESC);
+
+CREATE TABLE user_configs (
+    user_id uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    key     text NOT NULL,
+    value   text NOT NULL,
+    PRIMARY KEY (user_id, key)
 );
 
 -- A job with its place in the queue; both numbers are 0 once it has started.
@@ -197,7 +287,7 @@ JOIN job_columns j ON j.job_id = v.job_id;
 
 CREATE VIEW builds_with_job AS
 SELECT b.id, b.workspace_id, b.template_version_id, b.build_number, b.transition, b.initiator_id, b.reason,
-    b.created_at, b.updated_at, w.name AS workspace_name, w.owner_id, o.username AS owner_name,
+    b.deadline, b.created_at, b.updated_at, w.name AS workspace_name, w.owner_id, o.username AS owner_name,
     v.name AS template_version_name, i.username AS initiator_name,
     CASE j.job_status
         WHEN 'running' THEN CASE b.transition WHEN 'start' THEN 'starting' WHEN 'stop' THEN 'stopping' ELSE 'deleting' END
@@ -216,7 +306,7 @@ JOIN job_columns j ON j.job_id = b.job_id;
 CREATE VIEW workspaces_with_build AS
 SELECT w.id AS w_id, w.name AS w_name, w.owner_id AS w_owner_id, w.organization_id AS w_organization_id,
     w.autostart_schedule AS w_autostart_schedule, w.ttl_ms AS w_ttl_ms, w.automatic_updates AS w_automatic_updates,
-    w.deleted AS w_deleted, w.last_used_at AS w_last_used_at, w.created_at AS w_created_at,
+    w.deleted AS w_deleted, w.favorite AS w_favorite, w.dormant_at AS w_dormant_at, w.last_used_at AS w_last_used_at, w.created_at AS w_created_at,
     w.updated_at AS w_updated_at, g.name AS w_organization_name,
     t.id AS t_id, t.name AS t_name, t.display_name AS t_display_name, t.icon AS t_icon,
     t.active_version_id AS t_active_version_id, b.*

@@ -14,10 +14,12 @@ from standin.clock import Clock
 from standin.config import Settings
 from standin.db import Database
 from standin.errors import DATABASE_ERRORS
+from standin.events import Events
 from standin.health import HealthCache
 from standin.inflight import InFlight
 from standin.log import LOG, one_line
 from standin.migrations import MigrationError, migrate
+from standin.notifications import notify_forever
 from standin.provisioner import Provisioner
 from standin.pubsub import PubSub
 from standin.ratelimit import RateLimiter
@@ -25,6 +27,7 @@ from standin.reaper import reap_forever
 from standin.replicas import Replicas
 from standin.services import Services
 from standin.sockets import Sockets
+from standin.stats import DeploymentStats
 
 # Wall seconds.
 _IN_FLIGHT_SECONDS = 3.0  # cli/server.go: HTTP Shutdown gets 3 s
@@ -49,17 +52,19 @@ class Replica:
             clock=clock,
             db=db,
             pubsub=pubsub,
+            events=Events(pubsub),
             replicas=replicas,
             provisioner=Provisioner(settings, clock, db, pubsub, replicas.id),
             acknowledger=Acknowledger(db, settings.bugs, settings.pool_max),
             sockets=Sockets(clock),
             in_flight=InFlight(),
             limiter=RateLimiter(off=settings.rate_limits_off),
+            stats=DeploymentStats(db, clock),
             health=HealthCache(clock.server(settings.health_refresh)),
             http=aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)),
         )
         self._runner = web.AppRunner(make_app(self.services), access_log=None, shutdown_timeout=_CUT_SECONDS)
-        self._reaper: asyncio.Task[None] | None = None
+        self._chores: list[asyncio.Task[None]] = []
         self._joined = False
 
     async def start(self) -> None:
@@ -79,7 +84,11 @@ class Replica:
             await services.replicas.start()
             self._joined = True
             await services.provisioner.start()
-            self._reaper = asyncio.create_task(reap_forever(services.db, services.clock), name="job-reaper")
+            self._chores = [
+                asyncio.create_task(reap_forever(services.db, services.clock), name="job-reaper"),
+                asyncio.create_task(notify_forever(services.db, services.clock), name="notifier"),
+                asyncio.create_task(services.stats.refresh_forever(), name="deployment-stats"),
+            ]
             if not early:
                 await self._listen()
             await services.replicas.greet(services.http)
@@ -103,10 +112,9 @@ class Replica:
         await self.services.provisioner.stop(interrupt=interrupt)
         await self.services.acknowledger.drain()
         await self.services.sockets.close_all()
-        if self._reaper is not None:
-            self._reaper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._reaper
+        for chore in self._chores:
+            chore.cancel()
+        await asyncio.gather(*self._chores, return_exceptions=True)
         if self._joined:
             await self.services.replicas.stop()
         await self._runner.cleanup()

@@ -9,6 +9,7 @@ from standin.acknowledge import Acknowledger
 from standin.clock import Clock
 from standin.config import Settings
 from standin.db import Database
+from standin.events import Events
 from standin.health import HealthCache
 from standin.inflight import InFlight
 from standin.provisioner import Provisioner
@@ -16,6 +17,7 @@ from standin.pubsub import PubSub
 from standin.ratelimit import RateLimiter
 from standin.replicas import Replicas
 from standin.sockets import Sockets
+from standin.stats import DeploymentStats
 
 
 @dataclass(slots=True)
@@ -26,6 +28,7 @@ class Services:
     clock: Clock
     db: Database
     pubsub: PubSub
+    events: Events
     replicas: Replicas
     provisioner: Provisioner
     acknowledger: Acknowledger
@@ -33,6 +36,7 @@ class Services:
     in_flight: InFlight
     limiter: RateLimiter
     health: HealthCache
+    stats: DeploymentStats
     http: aiohttp.ClientSession
     deployment_id: str = ""
 

@@ -1,6 +1,6 @@
 """What a dashboard asks about the deployment as a whole (coderd/coderd.go, enterprise/coderd/coderd.go)."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -37,12 +37,8 @@ _FEATURES = (
     "workspace_prebuilds",
     "workspace_proxy",
 )
+_LICENSED = {"audit_log", "high_availability"}
 _PRIMARY_REGION = str(UUID(int=1))
-_STATS_SQL = """
-SELECT build_status, count(*) AS number FROM workspaces_with_build WHERE NOT w_deleted GROUP BY build_status
-"""
-_BUILDING = {"starting", "stopping", "deleting"}
-_STATS_SECONDS = 30.0  # server seconds, CODER_AGENT_STATS_REFRESH_INTERVAL
 
 
 async def root(_request: web.Request) -> web.Response:
@@ -76,11 +72,11 @@ async def replicas(request: web.Request) -> web.Response:
 
 
 async def entitlements(_request: web.Request) -> web.Response:
-    """Grant high availability, the one licensed feature the stand-in has."""
+    """Grant what the stand-in has of the licensed features."""
     features = {
         name: {
-            "entitlement": "entitled" if name == "high_availability" else "not_entitled",
-            "enabled": name == "high_availability",
+            "entitlement": "entitled" if name in _LICENSED else "not_entitled",
+            "enabled": name in _LICENSED,
         }
         for name in _FEATURES
     }
@@ -108,9 +104,8 @@ async def appearance(_request: web.Request) -> web.Response:
     return answer({**looks, "announcement_banners": [], "support_links": []})
 
 
-async def regions(request: web.Request) -> web.Response:
-    """List the one region, served by the deployment itself."""
-    region = {
+def _region(request: web.Request) -> dict[str, Any]:
+    return {
         "id": _PRIMARY_REGION,
         "name": "primary",
         "display_name": "Default",
@@ -119,29 +114,43 @@ async def regions(request: web.Request) -> web.Response:
         "path_app_url": services_of(request).settings.access_url,
         "wildcard_hostname": "",
     }
-    return answer({"regions": [region]})
+
+
+async def regions(request: web.Request) -> web.Response:
+    """List the one region, served by the deployment itself."""
+    return answer({"regions": [_region(request)]})
+
+
+async def workspace_proxies(request: web.Request) -> web.Response:
+    """List the primary, which is all there is, as its own proxy."""
+    now = stamp(datetime.now(UTC))
+    status: dict[str, Any] = {"status": "ok", "report": {"errors": [], "warnings": []}, "checked_at": now}
+    more = {"derp_enabled": False, "derp_only": False, "deleted": False, "created_at": now, "updated_at": now}
+    version = services_of(request).settings.version
+    return answer({"regions": [{**_region(request), **more, "version": version, "status": status}]})
 
 
 async def deployment_stats(request: web.Request) -> web.Response:
-    """Count the workspaces by what they are doing; without agents there are no sessions and no bytes."""
-    services = services_of(request)
-    numbers = {row["build_status"]: row["number"] for row in await services.db.rows(_STATS_SQL)}
-    now = datetime.now(UTC)
-    return answer(
-        {
-            "aggregated_from": stamp(now - timedelta(minutes=15)),
-            "collected_at": stamp(now),
-            "next_update_at": stamp(now + timedelta(seconds=services.clock.server(_STATS_SECONDS))),
-            "workspaces": {
-                **{name: numbers.get(name, 0) for name in ("pending", "running", "failed", "stopped")},
-                "building": sum(number for status, number in numbers.items() if status in _BUILDING),
-                "connection_latency_ms": {"P50": -1, "P95": -1},
-                "rx_bytes": 0,
-                "tx_bytes": 0,
-            },
-            "session_count": {"vscode": 0, "ssh": 0, "jetbrains": 0, "reconnecting_pty": 0},
-        },
-    )
+    """Count the workspaces by what they are doing, as of the last refresh; they have no sessions and no bytes."""
+    report = services_of(request).stats.report
+    if not report:
+        raise ApiError(400, "Deployment stats are still processing!")
+    return answer(report)
+
+
+async def deployment_ssh(_request: web.Request) -> web.Response:
+    """Give what a client writes into its SSH configuration."""
+    return answer({"hostname_prefix": "coder.", "hostname_suffix": "coder", "ssh_config_options": {}})
+
+
+async def apps_host(_request: web.Request) -> web.Response:
+    """Give the wildcard host of subdomain apps: none is set."""
+    return answer({"host": ""})
+
+
+async def connection_log(_request: web.Request) -> web.Response:
+    """List connections to workspaces: without agents there is none."""
+    return answer({"connection_logs": [], "count": 0, "count_cap": 0})
 
 
 async def deployment_config(request: web.Request) -> web.Response:
@@ -185,11 +194,6 @@ async def update_check(request: web.Request) -> web.Response:
     return answer({"current": True, "version": services_of(request).settings.version, "url": ""})
 
 
-async def inbox(_request: web.Request) -> web.Response:
-    """List notifications: none."""
-    return answer({"notifications": [], "unread_count": 0})
-
-
 async def quota(request: web.Request) -> web.Response:
     """Give a user's workspace quota: none is set."""
     db = services_of(request).db
@@ -211,7 +215,10 @@ ROUTES = (
     Route("GET", "/deployment/stats", deployment_stats, Access.OWNER),
     Route("GET", "/deployment/config", deployment_config, Access.OWNER),
     Route("POST", "/authcheck", auth_check),
-    Route("GET", "/notifications/inbox", inbox),
+    Route("GET", "/workspaceproxies", workspace_proxies, Access.OWNER),
+    Route("GET", "/deployment/ssh", deployment_ssh),
+    Route("GET", "/applications/host", apps_host),
+    Route("GET", "/connectionlog", connection_log, Access.OWNER),
     Route("GET", "/workspace-quota/{user}", quota),
     Route("GET", "/organizations/{organization}/members/{user}/workspace-quota", quota),
 )

@@ -1,4 +1,7 @@
-"""WebSockets: pings, the one-way rule and close codes (coderd/httpapi/websocket.go, coderd/httpapi/httpapi.go)."""
+"""WebSockets: pings, the one-way rule and close codes (coderd/httpapi/websocket.go, coderd/httpapi/httpapi.go).
+
+A silent socket is one task, that of its HTTP connection, and two timers: thousands fit into one replica.
+"""
 
 import asyncio
 import json
@@ -8,61 +11,68 @@ from typing import Any
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
 from standin.clock import Clock
-from standin.log import LOG, one_line
+from standin.feeds import CLOSED, CUT, Close, Feed, UnsentError
 
-Send = Callable[[Any], Awaitable[None]]
-"""Sends one JSON value as a text frame."""
-
-Close = tuple[int, str]
-"""A close code and its reason."""
+OnData = Callable[[web.WebSocketResponse, WSMessage], Awaitable[None]]
+"""Takes one data frame of the client."""
 
 _PING = 15.0  # server seconds, coderd/httpapi/websocket.go HeartbeatInterval
 _PONG_MIN = 5.0  # wall seconds: a pong depends on the client, which does not scale
 _WRITE_SECONDS = 10.0  # wall seconds, coderd/httpapi/httpapi.go
 _GOODBYE_SECONDS = 1.0  # wall seconds for the peer's answer to a close frame
+_LARGEST = 32_768  # bytes per message that Coder's library reads; beyond that it closes with 1009
+_PING_FRAME = b"\x89\x00"  # RFC 6455: final, opcode 9, unmasked, empty. Written as is, it waits for no slow client
 
-CLOSED: Close = (WSCloseCode.OK, "Connection closed")
-_UNSENT: Close = (WSCloseCode.INTERNAL_ERROR, "Unable to send newest message")
 _SILENT: Close = (WSCloseCode.GOING_AWAY, "Ping failed")
-_TALKED: Close = (WSCloseCode.PROTOCOL_ERROR, "Unexpected message from client")
+_TALKED: Close = (WSCloseCode.PROTOCOL_ERROR, "Clients cannot send messages for one-way WebSockets")
 
 _DATA = {WSMsgType.TEXT, WSMsgType.BINARY}
 _END = {WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR}
 
 
-class _UnsentError(Exception):
-    """A frame could not be handed to the network in time."""
-
-
 class Sockets:
-    """Every WebSocket of the replica, so that a shutdown can close them all with 1000."""
+    """Every stream of the replica, so that a shutdown can close them all."""
 
     def __init__(self, clock: Clock) -> None:
-        self._ping = clock.server(_PING)
-        self._stopping = asyncio.Event()
-        self._live: dict[asyncio.Future[None], object] = {}
+        self.ping = clock.server(_PING)
+        self._stopping = False
+        self._live: dict[asyncio.Future[None], tuple[Feed, object]] = {}
 
     def connections(self) -> set[object]:
-        """Give the HTTP connections that have become WebSockets, as the HTTP server knows them."""
-        return set(self._live.values())
+        """Give the HTTP connections that have become streams, as the HTTP server knows them."""
+        return {protocol for _, protocol in self._live.values()}
 
     async def close_all(self) -> None:
-        """Close every socket with 1000 "Connection closed" and wait until they are gone."""
-        self._stopping.set()
+        """Close every stream as it wants to be closed, most with 1000, and wait until they are gone."""
+        self._stopping = True
+        for feed, _ in tuple(self._live.values()):
+            feed.end(feed.goodbye)
         if self._live:
             await asyncio.wait(self._live, timeout=2 * _GOODBYE_SECONDS)
 
-    async def serve(
-        self,
-        request: web.Request,
-        talk: Callable[[Send], Awaitable[None]],
-        on_data: Callable[[web.WebSocketResponse, WSMessage], Awaitable[None]] | None = None,
-    ) -> web.WebSocketResponse:
-        """Upgrade, run ``talk`` until either side ends, close.
+    async def run(self, request: web.Request, feed: Feed, talk: Callable[[], Awaitable[None]]) -> None:
+        """Keep a stream in the list for as long as ``talk`` runs."""
+        gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._live[gone] = feed, request.protocol
+        if self._stopping:
+            feed.end(feed.goodbye)
+        try:
+            await talk()
+        finally:
+            del self._live[gone]
+            gone.set_result(None)
 
-        Without ``on_data`` the socket is one-way: a data frame of the client closes it with 1002.
+    async def serve(
+        self, request: web.Request, feed: Feed, on_data: OnData | None = None, *, patience: float | None = None
+    ) -> web.WebSocketResponse:
+        """Upgrade, let the feed speak until either side ends, close.
+
+        Without ``on_data`` the socket is one-way: a data frame of the client closes it with 1002. ``patience`` replaces
+        the server's pings: the connection is cut when the client sends no data frame for so many wall seconds.
         """
-        socket = web.WebSocketResponse(autoping=False, compress=False, timeout=_GOODBYE_SECONDS)
+        socket = web.WebSocketResponse(
+            autoping=False, compress=False, timeout=_GOODBYE_SECONDS, max_msg_size=_LARGEST, writer_limit=2**16
+        )
         await socket.prepare(request)
 
         async def send(value: Any) -> None:
@@ -70,78 +80,79 @@ class Sockets:
                 async with asyncio.timeout(_WRITE_SECONDS):
                     await socket.send_str(json.dumps(value, separators=(",", ":")))
             except (OSError, RuntimeError, TimeoutError) as error:
-                raise _UnsentError from error
+                raise UnsentError from error
 
-        async def speak() -> Close:
+        async def talk() -> None:
+            watch = _Beat(request, feed, self.ping) if patience is None else _Patience(feed, patience)
             try:
-                await talk(send)
-            except _UnsentError:
-                return _UNSENT
-            return CLOSED
+                code, reason = await feed.run(send, lambda: _listen(socket, watch, on_data))
+            finally:
+                watch.stop()
+            if (code, reason) == CUT and request.transport is not None:
+                request.transport.abort()
+            else:
+                await socket.close(code=code, message=reason.encode())
 
-        async def stop() -> Close:
-            await self._stopping.wait()
-            return CLOSED
-
-        pong = asyncio.Event()
-        parts = [
-            asyncio.create_task(speak()),
-            asyncio.create_task(_listen(socket, pong, on_data)),
-            asyncio.create_task(self._beat(socket, pong)),
-            asyncio.create_task(stop()),
-        ]
-        gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._live[gone] = request.protocol
-        try:
-            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
-            await _end(parts)
-            code, reason = _outcome(next(part for part in parts if part in done))
-            await socket.close(code=code, message=reason.encode())
-        finally:
-            await _end(parts)
-            del self._live[gone]
-            gone.set_result(None)
+        await self.run(request, feed, talk)
         return socket
 
-    async def _beat(self, socket: web.WebSocketResponse, pong: asyncio.Event) -> Close:
-        """Send a protocol ping every 15 s; end when one is not answered in time."""
-        while True:
-            await asyncio.sleep(self._ping)
-            pong.clear()
-            try:
-                await socket.ping()
-                async with asyncio.timeout(max(self._ping, _PONG_MIN)):
-                    await pong.wait()
-            except (OSError, RuntimeError, TimeoutError):
-                return _SILENT
+
+class _Patience:
+    """Cuts a socket whose client says nothing for a while."""
+
+    def __init__(self, feed: Feed, seconds: float) -> None:
+        self._feed = feed
+        self._seconds = seconds
+        self._timer = self._start()
+
+    def _start(self) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(self._seconds, self._feed.end, CUT)
+
+    def heard(self, kind: WSMsgType) -> None:
+        if kind in _DATA:
+            self._timer.cancel()
+            self._timer = self._start()
+
+    def stop(self) -> None:
+        self._timer.cancel()
 
 
-def _outcome(part: asyncio.Task[Close]) -> Close:
-    """Give how a part wants the socket closed; a failure must not become an HTTP answer on an open socket."""
-    error = part.exception()
-    if error is None:
-        return part.result()
-    LOG.error("websocket failed: %s", one_line(error))
-    return _UNSENT
+class _Beat:
+    """Sends a protocol ping every 15 s; ends the socket when one is not answered in time."""
+
+    def __init__(self, request: web.Request, feed: Feed, every: float) -> None:
+        self._request = request
+        self._feed = feed
+        self._every = every
+        self._loop = asyncio.get_running_loop()
+        self._waiting = False
+        self._timer = self._loop.call_later(every, self._ping)
+
+    def _ping(self) -> None:
+        transport = self._request.transport
+        if transport is None or transport.is_closing():
+            self._feed.end(_SILENT)
+            return
+        transport.write(_PING_FRAME)
+        self._waiting = True
+        self._timer = self._loop.call_later(max(self._every, _PONG_MIN), self._feed.end, _SILENT)
+
+    def heard(self, kind: WSMsgType) -> None:
+        if kind is WSMsgType.PONG and self._waiting:
+            self._waiting = False
+            self._timer.cancel()
+            self._timer = self._loop.call_later(self._every, self._ping)
+
+    def stop(self) -> None:
+        self._timer.cancel()
 
 
-async def _end(parts: list[asyncio.Task[Close]]) -> None:
-    for part in parts:
-        part.cancel()
-    await asyncio.gather(*parts, return_exceptions=True)
-
-
-async def _listen(
-    socket: web.WebSocketResponse,
-    pong: asyncio.Event,
-    on_data: Callable[[web.WebSocketResponse, WSMessage], Awaitable[None]] | None,
-) -> Close:
+async def _listen(socket: web.WebSocketResponse, watch: _Beat | _Patience, on_data: OnData | None) -> Close:
     """Read frames until the client ends, or breaks the one-way rule."""
     while True:
         message = await socket.receive()
-        if message.type is WSMsgType.PONG:
-            pong.set()
-        elif message.type is WSMsgType.PING:
+        watch.heard(message.type)
+        if message.type is WSMsgType.PING:
             await socket.pong(message.data)
         elif message.type in _END:
             return CLOSED

@@ -8,14 +8,15 @@ import asyncpg
 from aiohttp import web
 
 from standin import views
+from standin.audit_log import ENTRY, Entry
 from standin.auth import ACTOR
 from standin.body import Body, path_uuid
 from standin.db import Conn
 from standin.errors import ApiError, not_found
 from standin.lookup import find_organization
-from standin.pubsub import JOB_POSTED
+from standin.pubsub import JOB_POSTED, template_channel
 from standin.ratelimit import FILES_LIMIT
-from standin.routing import Access, Route, answer
+from standin.routing import Access, Route, answer, message
 from standin.services import services_of
 
 _TEMPLATE_SQL = """
@@ -70,7 +71,7 @@ async def create_version(request: web.Request) -> web.Response:
     body.choice("storage_method", ("file",))
     provisioner = body.choice("provisioner", ("terraform", "echo"))
     file_id, template_id = body.uuid("file_id"), body.uuid("template_id")
-    name, message = body.text("name") or f"version_{uuid4().hex[:8]}", body.text("message")
+    name, note = body.text("name") or f"version_{uuid4().hex[:8]}", body.text("message")
     body.check()
     if file_id is None or not await db.value("SELECT EXISTS (SELECT FROM files WHERE id = $1)", file_id):
         raise ApiError(404, "File not found.")
@@ -92,7 +93,7 @@ async def create_version(request: web.Request) -> web.Response:
                 template_id,
                 organization["id"],
                 name,
-                message,
+                note,
                 provisioner,
                 job_id,
                 actor.id,
@@ -102,6 +103,9 @@ async def create_version(request: web.Request) -> web.Response:
         raise ApiError(404, "Template not found.") from None
     except asyncpg.UniqueViolationError:
         raise ApiError(409, f'A template version with name "{name}" already exists for this template.') from None
+    request[ENTRY] = Entry(
+        "create", "template_version", version_id, name, {"name": name}, organization=organization["id"]
+    )
     return answer(views.version(row), 201)
 
 
@@ -151,7 +155,36 @@ async def create_template(request: web.Request) -> web.Response:
     except asyncpg.UniqueViolationError:
         problem = ("name", "This value is already in use and should be unique.")
         raise ApiError(409, f'Template with name "{name}" already exists.', validations=[problem]) from None
+    request[ENTRY] = Entry("create", "template", template_id, name, {"name": name}, organization=organization["id"])
     return answer(views.template(row), 201)
+
+
+async def promote(request: web.Request) -> web.Response:
+    """Make a version the active one, and tell the watchers of all workspaces of the template."""
+    db, template_id = services_of(request).db, path_uuid(request, "template")
+    body = await Body.read(request)
+    version_id = body.uuid("id", required=True)
+    body.check()
+    template = await db.row("SELECT * FROM templates WHERE id = $1", template_id)
+    version = await db.row("SELECT * FROM versions_with_job WHERE id = $1", version_id)
+    if template is None:
+        raise not_found()
+    if version is None:
+        raise ApiError(404, "Template version not found.")
+    if version["template_id"] != template_id:
+        raise ApiError(400, "The provided template version doesn't belong to the specified template.")
+    if version["job_status"] != "succeeded":
+        raise ApiError(412, "Only versions that have been built successfully can be promoted.")
+    await db.value(
+        "UPDATE templates SET active_version_id = $2, updated_at = now() WHERE id = $1 RETURNING pg_notify($3, '')",
+        template_id,
+        version_id,
+        template_channel(template_id),
+    )
+    old, new = ({"active_version_id": str(value)} for value in (template["active_version_id"], version_id))
+    organization = template["organization_id"]
+    request[ENTRY] = Entry("write", "template", template_id, template["name"], new, old, organization=organization)
+    return message("Updated the active template version!")
 
 
 async def list_templates(request: web.Request) -> web.Response:
@@ -188,4 +221,5 @@ ROUTES = (
     Route("GET", "/organizations/{organization}/templates/{templatename}", one_template),
     Route("GET", "/templates", list_templates),
     Route("GET", "/templates/{template}", one_template),
+    Route("PATCH", "/templates/{template}/versions", promote, Access.OWNER),
 )

@@ -1,17 +1,22 @@
 """Users and organizations (coderd/users.go, coderd/organizations.go)."""
 
+import json
+from typing import Any
+
 import asyncpg
 from aiohttp import web
 
 from standin import views
 from standin.accounts import check_strength, insert_user
+from standin.audit_log import ENTRY, Entry
 from standin.auth import ACTOR
-from standin.body import Body, page
+from standin.body import Body, page, search_terms
 from standin.errors import ApiError
 from standin.lookup import find_organization, find_user
 from standin.passwords import hash_password
 from standin.routing import Access, Route, answer
 from standin.services import services_of
+from standin.views import stamp
 
 _LIST_SQL = """
 SELECT u.*, ARRAY(SELECT organization_id FROM organization_members m WHERE m.user_id = u.id) AS organization_ids,
@@ -21,6 +26,19 @@ WHERE NOT u.deleted AND ($1 = '' OR u.username ILIKE '%' || $1 || '%' OR u.email
     AND ($2 = '' OR u.status = $2) AND ($3 = '' OR $3 = ANY (u.rbac_roles))
 ORDER BY lower(u.username) LIMIT $4 OFFSET $5
 """
+_MEMBERS_SQL = """
+SELECT u.*, m.created_at AS member_since, count(*) OVER () AS total
+FROM organization_members m JOIN users u ON u.id = m.user_id
+WHERE m.organization_id = $1 AND NOT u.deleted ORDER BY lower(u.username) LIMIT $2 OFFSET $3
+"""
+_SET_SQL = """
+INSERT INTO user_configs (user_id, key, value) SELECT $1, new.* FROM unnest($2::text[], $3::text[]) new
+ON CONFLICT (user_id, key) DO UPDATE SET value = excluded.value
+"""
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "appearance": {"theme_preference": "", "terminal_font": ""},
+    "preferences": {"task_notification_alert_dismissed": False},
+}
 _LOGIN_TYPES = ("password", "none", "github", "oidc")
 _STATUSES = ("dormant", "active", "suspended")
 
@@ -33,16 +51,9 @@ async def one_user(request: web.Request) -> web.Response:
 
 async def list_users(request: web.Request) -> web.Response:
     """List users; ``q`` knows free text, ``status:`` and ``role:``."""
-    terms = {"": "", "status": "", "role": ""}
-    for word in request.query.get("q", "").split():
-        key, colon, value = word.partition(":")
-        name, value = (key, value) if colon else ("", word)
-        if name not in terms:
-            problem = (name, f'"{name}" is not a valid query param')
-            raise ApiError(400, "Invalid user search query.", validations=[problem])
-        terms[name] = value
+    terms = search_terms(request.query.get("q", ""), ("text", "status", "role"), "user", free="text")
     limit, offset = page(request)
-    rows = await services_of(request).db.rows(_LIST_SQL, terms[""], terms["status"], terms["role"], limit, offset)
+    rows = await services_of(request).db.rows(_LIST_SQL, terms["text"], terms["status"], terms["role"], limit, offset)
     return answer({"users": [views.user(row) for row in rows], "count": rows[0]["total"] if rows else 0})
 
 
@@ -76,7 +87,66 @@ async def create_user(request: web.Request) -> web.Response:
             )
     except asyncpg.UniqueViolationError:
         raise ApiError(409, "User already exists.") from None
+    request[ENTRY] = Entry("create", "user", user_id, username, {"username": username, "email": email})
     return answer(views.user(await find_user(services.db, actor, str(user_id))), 201)
+
+
+async def list_members(request: web.Request) -> web.Response:
+    """List the members of an organization; the paginated form counts them too."""
+    db = services_of(request).db
+    organization = await find_organization(db, request.match_info["organization"])
+    limit, offset = page(request)
+    rows = await db.rows(_MEMBERS_SQL, organization["id"], limit, offset)
+    members = [
+        {
+            "user_id": str(row["id"]),
+            "organization_id": str(organization["id"]),
+            "username": row["username"],
+            "name": row["name"],
+            "email": row["email"],
+            "avatar_url": "",
+            "status": row["status"],
+            "roles": [],
+            "global_roles": [{"name": role, "display_name": views.role_title(role)} for role in row["rbac_roles"]],
+            "created_at": stamp(row["member_since"]),
+            "updated_at": stamp(row["member_since"]),
+        }
+        for row in rows
+    ]
+    if request.path.endswith("/members"):
+        return answer(members)
+    return answer({"members": members, "count": rows[0]["total"] if rows else 0})
+
+
+async def sharing_settings(request: web.Request) -> web.Response:
+    """Say that workspaces may be shared (the shape is unverified); the stand-in has nobody to share them with."""
+    await find_organization(services_of(request).db, request.match_info["organization"])
+    return answer({"sharing_disabled": False})
+
+
+async def get_setting(request: web.Request) -> web.Response:
+    """Give a user's own looks or preferences."""
+    db = services_of(request).db
+    user = await find_user(db, request[ACTOR], request.match_info["user"])
+    defaults = _SETTINGS[request.path.rpartition("/")[2]]
+    rows = await db.rows("SELECT key, value FROM user_configs WHERE user_id = $1", user["id"])
+    found = {row["key"]: json.loads(row["value"]) for row in rows}
+    return answer({name: found.get(name, default) for name, default in defaults.items()})
+
+
+async def put_setting(request: web.Request) -> web.Response:
+    """Change a user's own looks or preferences."""
+    db = services_of(request).db
+    user = await find_user(db, request[ACTOR], request.match_info["user"])
+    body = await Body.read(request)
+    defaults = _SETTINGS[request.path.rpartition("/")[2]]
+    for name, default in defaults.items():
+        if name in body.data and not isinstance(body.data[name], type(default)):
+            body.problem(name, "type", body.data[name])
+    body.check()
+    wanted = {name: json.dumps(body.data[name]) for name in defaults if name in body.data}
+    await db.rows(_SET_SQL, user["id"], list(wanted), list(wanted.values()))
+    return await get_setting(request)
 
 
 async def list_organizations(request: web.Request) -> web.Response:
@@ -107,4 +177,9 @@ ROUTES = (
     Route("GET", "/users/{user}/organizations", organizations_of_user),
     Route("GET", "/organizations", list_organizations),
     Route("GET", "/organizations/{organization}", one_organization),
+    Route("GET", "/organizations/{organization}/members", list_members),
+    Route("GET", "/organizations/{organization}/paginated-members", list_members),
+    Route("GET", "/organizations/{organization}/settings/workspace-sharing", sharing_settings),
+    *(Route("GET", f"/users/{{user}}/{name}", get_setting) for name in _SETTINGS),
+    *(Route("PUT", f"/users/{{user}}/{name}", put_setting) for name in _SETTINGS),
 )

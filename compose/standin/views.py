@@ -17,6 +17,11 @@ def _present(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
+def role_title(role: str) -> str:
+    """Draw a role's name for people."""
+    return role.replace("-", " ").title()
+
+
 def user(row: Row) -> dict[str, Any]:
     """Shape a users row that carries ``organization_ids``."""
     return {
@@ -31,7 +36,7 @@ def user(row: Row) -> dict[str, Any]:
         "updated_at": stamp(row["updated_at"]),
         "last_seen_at": stamp(row["last_seen_at"]),
         "organization_ids": [str(item) for item in row["organization_ids"]],
-        "roles": [{"name": role, "display_name": role.replace("-", " ").title()} for role in row["rbac_roles"]],
+        "roles": [{"name": role, "display_name": role_title(role)} for role in row["rbac_roles"]],
     }
 
 
@@ -139,6 +144,7 @@ def build(row: Row) -> dict[str, Any]:
         "job": job(row),
         "reason": row["reason"],
         "resources": [],
+        **_present(deadline=stamp(row["deadline"])),
         "status": row["build_status"],
         "daily_cost": 0,
         "created_at": stamp(row["created_at"]),
@@ -168,6 +174,7 @@ def workspace(row: Row) -> dict[str, Any]:
         "last_used_at": stamp(row["w_last_used_at"]),
         "health": {"healthy": True, "failing_agents": []},
         "automatic_updates": row["w_automatic_updates"],
-        "favorite": False,
+        **_present(dormant_at=stamp(row["w_dormant_at"])),
+        "favorite": row["w_favorite"],
         "is_prebuild": False,
     }

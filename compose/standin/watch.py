@@ -1,7 +1,6 @@
-"""Watch streams: a workspace, the inbox, and the echo of the health check (coderd/workspaces.go)."""
+"""Watch streams of a workspace, and the echo of the health check (coderd/workspaces.go, healthcheck/websocket.go)."""
 
 import asyncio
-import json
 from typing import Any
 
 from aiohttp import WSMessage, WSMsgType, web
@@ -10,23 +9,26 @@ from standin import views
 from standin.auth import ACTOR
 from standin.body import path_uuid
 from standin.errors import DATABASE_ERRORS, ApiError
+from standin.feeds import Close, Feed, Send
 from standin.log import one_line
-from standin.pubsub import owner_channel
+from standin.pubsub import owner_channel, template_channel
 from standin.routing import Access, Route
 from standin.services import services_of
-from standin.sockets import Send
+from standin.streams import serve_events
 from standin.workspaces import read_workspace
 
 _SLOW_SNAPSHOT_SECONDS = 0.8  # wall
 _FETCH_ERRORS: tuple[type[Exception], ...] = (ApiError, *DATABASE_ERRORS)
-_BUFFER = 2048  # messages per subscriber, coderd/database/pubsub/pubsub.go
+_ECHO_SECONDS = 10.0  # wall seconds, coderd/healthcheck/websocket.go: to read one message and send it back
 
 
 async def watch_workspace(request: web.Request) -> web.StreamResponse:
     """Stream ``{"type", "data"}`` frames: a ping, a snapshot, then one full workspace per event."""
     services, actor = services_of(request), request[ACTOR]
     workspace_id, bugs = path_uuid(request, "workspace"), services.settings.bugs
-    channel = owner_channel((await read_workspace(services.db, actor, workspace_id))["w_owner_id"])
+    first = await read_workspace(services.db, actor, workspace_id)
+    wishes = ((owner_channel(first["w_owner_id"]), str(workspace_id)), (template_channel(first["t_id"]), ""))
+    opened = False
 
     async def frame() -> dict[str, Any]:
         try:
@@ -36,40 +38,37 @@ async def watch_workspace(request: web.Request) -> web.StreamResponse:
             return {"type": "error", "data": data}
         return {"type": "data", "data": views.workspace(row)}
 
-    async def talk(send: Send) -> None:
-        events: asyncio.Queue[None] = asyncio.Queue(_BUFFER)
-
-        def on_message(payload: str) -> None:
-            if json.loads(payload)["workspace_id"] == str(workspace_id) and not events.full():
-                events.put_nowait(None)
-
+    async def pump(send: Send) -> Close | None:
+        nonlocal opened
+        if opened:
+            await send(await frame())
+            return None
+        opened = True
+        for channel, key in wishes:
+            await services.events.join(channel, key, feed.poke)
         await send({"type": "ping", "data": None})
-        await services.pubsub.subscribe(channel, on_message)
-        try:
-            if "watch-slow-snapshot" in bugs:
-                await asyncio.sleep(_SLOW_SNAPSHOT_SECONDS)
-            if "watch-no-snapshot" not in bugs:
-                await send(await frame())
-            while True:
-                await events.get()
-                await send(await frame())
-        finally:
-            await services.pubsub.unsubscribe(channel, on_message)
+        if "watch-slow-snapshot" in bugs:
+            await asyncio.sleep(_SLOW_SNAPSHOT_SECONDS)
+        if "watch-no-snapshot" not in bugs:
+            await send(await frame())
+        return None
 
-    return await services.sockets.serve(request, talk)
-
-
-async def _stay_silent(_send: Send) -> None:
-    await asyncio.Event().wait()
+    feed = Feed(pump)
+    try:
+        if request.path.endswith("-ws"):
+            return await services.sockets.serve(request, feed)
+        return await serve_events(services.sockets, request, feed)
+    finally:
+        for channel, key in wishes:
+            await services.events.leave(channel, key, feed.poke)
 
 
-async def watch_inbox(request: web.Request) -> web.StreamResponse:
-    """Hold the inbox stream open; the stand-in sends no notifications."""
-    return await services_of(request).sockets.serve(request, _stay_silent)
+async def _say_nothing(_send: Send) -> Close | None:
+    return None
 
 
 async def echo(request: web.Request) -> web.StreamResponse:
-    """Send every message back."""
+    """Send every message back; who sends none for 10 s is cut off."""
 
     async def back(socket: web.WebSocketResponse, message: WSMessage) -> None:
         if message.type is WSMsgType.TEXT:
@@ -77,11 +76,11 @@ async def echo(request: web.Request) -> web.StreamResponse:
         else:
             await socket.send_bytes(message.data)
 
-    return await services_of(request).sockets.serve(request, _stay_silent, back)
+    return await services_of(request).sockets.serve(request, Feed(_say_nothing), back, patience=_ECHO_SECONDS)
 
 
 ROUTES = (
     Route("GET", "/workspaces/{workspace}/watch-ws", watch_workspace),
-    Route("GET", "/notifications/inbox/watch", watch_inbox),
+    Route("GET", "/workspaces/{workspace}/watch", watch_workspace, streams=True),
     Route("GET", "/debug/ws", echo, Access.OWNER),
 )

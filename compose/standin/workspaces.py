@@ -1,6 +1,5 @@
 """Workspaces: create, list, search, read (coderd/workspaces.go, coderd/searchquery)."""
 
-import shlex
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -8,12 +7,14 @@ import asyncpg
 from aiohttp import web
 
 from standin import views
+from standin.audit_log import ENTRY, Entry
 from standin.auth import ACTOR, Actor
-from standin.body import Body, page, path_uuid
+from standin.body import Body, page, path_uuid, search_terms
 from standin.builds import insert_build, usable_version
 from standin.db import Conn, Database, Row
 from standin.errors import ApiError, not_found
 from standin.lookup import as_uuid, find_organization, find_user
+from standin.notifications import About, workspace_created
 from standin.routing import Route, answer
 from standin.services import services_of
 
@@ -50,6 +51,13 @@ def _not_gone(request: web.Request, row: Row) -> Row:
     return row
 
 
+def check_ttl(ttl: int | None) -> None:
+    """Refuse a time until shutdown, in ms, that is too short or too long."""
+    if ttl is not None and not _TTL_MIN_MS <= ttl <= _TTL_MAX_MS:
+        problem = ("ttl_ms", "time until shutdown must be from one minute to 30 days")
+        raise ApiError(400, "Invalid Workspace Time to Shutdown.", validations=[problem])
+
+
 async def create_workspace(request: web.Request) -> web.Response:
     """Create a workspace and queue its first build."""
     services, actor = services_of(request), request[ACTOR]
@@ -67,9 +75,7 @@ async def create_workspace(request: web.Request) -> web.Response:
     if template_id is None and version_id is None:
         body.problem("template_id", "required_without")
     body.check()
-    if ttl is not None and not _TTL_MIN_MS <= ttl <= _TTL_MAX_MS:
-        problem = ("ttl_ms", "time until shutdown must be from one minute to 30 days")
-        raise ApiError(400, "Invalid Workspace Time to Shutdown.", validations=[problem])
+    check_ttl(ttl)
 
     async def write(conn: Conn) -> dict[str, Any]:
         template = await _template(conn, template_id, version_id)
@@ -92,10 +98,21 @@ async def create_workspace(request: web.Request) -> web.Response:
         )
 
     try:
-        return answer(await services.acknowledger.run(write), 201)
+        made = await services.acknowledger.run(write)
     except asyncpg.UniqueViolationError:
         problem = ("name", "This value is already in use and should be unique.")
         raise ApiError(409, f'Workspace "{name}" already exists.', validations=[problem]) from None
+    about = about_workspace(made)
+    request[ENTRY] = Entry("create", "workspace", about.id, name, {"name": name}, organization=about.organization_id)
+    await workspace_created(services.db, about, actor.id)
+    return answer(made, 201)
+
+
+def about_workspace(made: dict[str, Any]) -> About:
+    """Take what a notification says of a workspace from its shape in answers."""
+    owner = UUID(made["owner_id"])
+    more = UUID(made["template_id"]), UUID(made["organization_id"])
+    return About(UUID(made["id"]), made["name"], owner, made["owner_name"], *more)
 
 
 async def _template(conn: Conn, template_id: UUID | None, version_id: UUID | None) -> Row:
@@ -110,27 +127,11 @@ async def _template(conn: Conn, template_id: UUID | None, version_id: UUID | Non
     return row
 
 
-def _search(query: str) -> dict[str, str]:
-    """Read ``q``: ``key:value`` words, values may be quoted; a word without a key is a name."""
-    terms = dict.fromkeys(_TERMS, "")
-    try:
-        words = shlex.split(query)
-    except ValueError as error:
-        raise ApiError(400, "Invalid workspace search query.", validations=[("q", str(error))]) from None
-    for word in words:
-        key, colon, value = word.partition(":")
-        name, value = (key.lower(), value) if colon else ("name", word)
-        if name not in terms:
-            problem = (name, f'"{name}" is not a valid query param')
-            raise ApiError(400, "Invalid workspace search query.", validations=[problem])
-        terms[name] = value
-    return terms
-
-
 async def list_workspaces(request: web.Request) -> web.Response:
     """List workspaces the actor may see; ``count`` is the number of all matches."""
     db, actor = services_of(request).db, request[ACTOR]
-    terms, (limit, offset) = _search(request.query.get("q", "")), page(request)
+    terms = search_terms(request.query.get("q", ""), _TERMS, "workspace", free="name")
+    limit, offset = page(request)
     owner = actor.row["username"] if terms["owner"] == "me" else terms["owner"]
     workspace_id = as_uuid(terms["id"]) or (UUID(int=0) if terms["id"] else None)
     only = None if actor.owner else actor.id

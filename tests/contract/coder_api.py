@@ -79,7 +79,11 @@ def post(path: str, section: str, **more: object) -> Call:
 
 
 def put(path: str, section: str, **more: object) -> Call:
-    return Call("PUT", path, section, **more)  # type: ignore[arg-type]
+    return Call("PUT", path, section, **{"ok": (204,), "kind": Kind.EMPTY, **more})  # type: ignore[arg-type]
+
+
+def patch(path: str, section: str, **more: object) -> Call:
+    return Call("PATCH", path, section, **more)  # type: ignore[arg-type]
 
 
 _PLAIN: Final = {"auth": Auth.NONE, "kind": Kind.TEXT}
@@ -111,6 +115,25 @@ VERSION: Final = (
     *(f"job.{name}" for name in JOB),
 )  # fmt: skip
 ORGANIZATION: Final = ("id", "name", "display_name", "is_default", "created_at", "updated_at")
+LINE: Final = ("id", "created_at", "log_source", "log_level", "stage", "output")
+INBOX: Final = (
+    "id",
+    "user_id",
+    "template_id",
+    "targets",
+    "title",
+    "content",
+    "icon",
+    "actions",
+    "read_at",
+    "created_at",
+)
+TIMING: Final = ("job_id", "stage", "source", "action", "resource", "started_at", "ended_at")
+AUDIT: Final = (
+    "id", "request_id", "time", "ip", "user_agent", "resource_type", "resource_id", "resource_target", "resource_icon",
+    "action", "diff", "status_code", "additional_fields", "description", "resource_link", "is_deleted", "organization.id",
+    "user.username",
+)  # fmt: skip
 REGION: Final = ("id", "name", "display_name", "icon_url", "healthy", "path_app_url", "wildcard_hostname")
 
 
@@ -194,11 +217,70 @@ CALLS: Final = (
     get(f"{API}/workspace-quota/{{user}}", "4", errors=(404,), fields=("credits_consumed", "budget")),
     get(f"{API}/organizations/{{organization}}/members/{{user}}/workspace-quota", "4", errors=(404,),
         fields=("credits_consumed", "budget")),
-    get(f"{API}/notifications/inbox", "7", fields=("notifications", "unread_count")),
+    get(f"{API}/organizations/{{organization}}/settings/workspace-sharing", "7", errors=(404,), fields=("sharing_disabled",)),
+    get(f"{API}/workspacebuilds/{{workspacebuild}}/timings", "4", errors=(404,), fields=("agent_script_timings",
+        "agent_connection_timings", *inside("provisioner_timings.[]", TIMING))),
+    get(f"{API}/workspaces/{{workspace}}/timings", "4", errors=(404,), fields=inside("provisioner_timings.[]", TIMING)),
+    get(f"{API}/workspaces/{{workspace}}/resolve-autostart", "4", errors=(404,), fields=("parameter_mismatch",)),
+    get(f"{API}/workspaces/{{workspace}}/port-share", "4", errors=(404,), fields=("shares",)),
+    get(f"{API}/deployment/ssh", "2", fields=("hostname_prefix", "hostname_suffix", "ssh_config_options")),
+    get(f"{API}/templates/examples", "7", **_OWNER, fields=inside("[]", ("id", "name", "description", "tags", "markdown"))),
+    *(get(f"{API}/templateversions/{{templateversion}}/{part}", "3", errors=(404,))
+      for part in ("rich-parameters", "presets", "variables", "resources", "external-auth")),
+    get(f"{API}/applications/host", "6", fields=("host",)),
+    get(f"{API}/workspaceproxies", "2", **_OWNER, fields=inside("regions.[]", (*REGION, "version", "status.status"))),
+    get(f"{API}/users/{{user}}/appearance", "7", errors=(404,), fields=("theme_preference", "terminal_font")),
+    get(f"{API}/users/{{user}}/preferences", "7", errors=(404,), fields=("task_notification_alert_dismissed",)),
+    put(f"{API}/users/{{user}}/appearance", "7", ok=(200,), kind=Kind.JSON, body=("theme_preference", "terminal_font"),
+        errors=(400, 404), fields=("theme_preference", "terminal_font")),
+    get(f"{API}/organizations/{{organization}}/members", "1", errors=(404,), fields=inside("[]", ("user_id", "username",
+        "email", "roles", "global_roles", "status"))),
+    get(f"{API}/organizations/{{organization}}/paginated-members", "1", errors=(404,), query=("limit", "offset"),
+        fields=("count", "members.[].username")),
+    get(f"{API}/audit", "8", **_OWNER, query=("q", "*limit", "offset"), errors=(400,), fields=("count", "count_cap",
+        *inside("audit_logs.[]", AUDIT))),
+    post(f"{API}/audit/testgenerate", "8", **_OWNER, ok=(204,), kind=Kind.EMPTY),
+    get(f"{API}/connectionlog", "8", **_OWNER, query=("q", "*limit", "offset"), fields=("connection_logs", "count")),
+    # What people do on a workspace's page, and what the command line says once a minute.
+    put(f"{API}/workspaces/{{workspace}}/autostart", "4", body=("schedule",), errors=(400, 404)),
+    put(f"{API}/workspaces/{{workspace}}/ttl", "4", body=("ttl_ms",), errors=(400, 404)),
+    put(f"{API}/workspaces/{{workspace}}/autoupdates", "4", body=("automatic_updates",), errors=(400, 404)),
+    put(f"{API}/workspaces/{{workspace}}/extend", "4", ok=(200,), kind=Kind.JSON, body=("*deadline",), errors=(400, 404, 409),
+        fields=("message",)),
+    put(f"{API}/workspaces/{{workspace}}/dormant", "4", ok=(200, 304), kind=Kind.JSON, body=("dormant",), errors=(404,),
+        fields=WORKSPACE),
+    put(f"{API}/workspaces/{{workspace}}/favorite", "4", errors=(403, 404)),
+    Call("DELETE", f"{API}/workspaces/{{workspace}}/favorite", "4", ok=(204,), errors=(403, 404), kind=Kind.EMPTY),
+    post(f"{API}/workspaces/{{workspace}}/usage", "4", ok=(204,), kind=Kind.EMPTY, body=("agent_id", "app_name"),
+         errors=(404,)),
+    patch(f"{API}/workspacebuilds/{{workspacebuild}}/cancel", "4", query=("expect_status",), errors=(400, 404, 412),
+          fields=("message",)),
+    patch(f"{API}/templates/{{template}}/versions", "3", **_OWNER, body=("*id",), errors=(400, 404, 412),
+          fields=("message",)),
+    # The queue.
+    get(f"{API}/organizations/{{organization}}/provisionerjobs", "3", query=("status", "limit", "ids", "initiator"),
+        errors=(400, 404), fields=inside("[]", (*JOB, "metadata.template_name"))),
+    get(f"{API}/organizations/{{organization}}/provisionerjobs/{{job}}", "3", errors=(404,), fields=JOB),
+    get(f"{API}/organizations/{{organization}}/provisionerdaemons", "3", query=("limit",), errors=(404,), fields=inside("[]",
+        ("id", "name", "version", "api_version", "provisioners", "tags", "status", "last_seen_at", "current_job",
+         "previous_job", "key_name"))),
+    get(f"{API}/workspacebuilds/{{workspacebuild}}/logs", "4", query=("after", "follow"), errors=(400, 404),
+        fields=inside("[]", LINE)),
+    get(f"{API}/templateversions/{{templateversion}}/logs", "4", query=("after", "follow"), errors=(400, 404),
+        fields=inside("[]", LINE)),
+    # The inbox.
+    get(f"{API}/notifications/inbox", "7", query=("targets", "templates", "read_status", "starting_before"), errors=(400,),
+        fields=("unread_count", *inside("notifications.[]", INBOX))),
+    put(f"{API}/notifications/inbox/{{id}}/read-status", "7", ok=(200,), kind=Kind.JSON, body=("is_read",), errors=(404,),
+        fields=("unread_count", *inside("notification", INBOX))),
+    put(f"{API}/notifications/inbox/mark-all-as-read", "7"),
     # Sockets of sessions, of the meter's ws lanes and of the health report.
     get(f"{API}/workspaces/{{workspace}}/watch-ws", "4", errors=(404,), kind=Kind.SOCKET,
         fields=("type", *inside("data", WORKSPACE))),
-    get(f"{API}/notifications/inbox/watch", "7", kind=Kind.SOCKET),
+    get(f"{API}/workspaces/{{workspace}}/watch", "4", errors=(404,), kind=Kind.STREAM, fields=WORKSPACE),
+    get(f"{API}/notifications/inbox/watch", "7", kind=Kind.SOCKET, query=("targets", "templates", "read_status", "format")),
+    get(f"{API}/templateversions/{{templateversion}}/dynamic-parameters", "3", kind=Kind.SOCKET, errors=(404,),
+        fields=("id", "diagnostics", "parameters")),
     get(f"{API}/debug/ws", "2", **_OWNER, kind=Kind.SOCKET),
 )  # fmt: skip
 

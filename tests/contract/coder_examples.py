@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from coder_api import API, TOKEN_HEADER, Call
+from standin_lab import until
 from websockets.asyncio.client import connect
 
 if TYPE_CHECKING:
@@ -99,7 +101,15 @@ async def _version(world: World) -> Sent:
 
 
 async def _template(world: World) -> Sent:
-    return Sent({"name": _name(), "template_version_id": world.parts["templateversion"]})
+    owner = world.up.owner
+    body = {"storage_method": "file", "provisioner": "echo", "file_id": world.file_id}
+    version = (await owner.post("/organizations/default/templateversions", body))["id"]
+
+    async def imported() -> bool:
+        return bool((await owner.get(f"/templateversions/{version}"))["job"]["status"] == "succeeded")
+
+    await until(imported)
+    return Sent({"name": _name(), "template_version_id": version})
 
 
 async def _workspace(world: World) -> Sent:
@@ -123,6 +133,62 @@ async def _new_user(_world: World) -> Sent:
     return Sent(_user())
 
 
+async def _ttl(_world: World) -> Sent:
+    return Sent({"ttl_ms": 3_600_000})
+
+
+async def _schedule(_world: World) -> Sent:
+    return Sent({"schedule": "CRON_TZ=US/Central 30 9 * * 1-5"})
+
+
+async def _auto_updates(_world: World) -> Sent:
+    return Sent({"automatic_updates": "always"})
+
+
+async def _extend(_world: World) -> Sent:
+    return Sent({"deadline": (datetime.now(UTC) + timedelta(hours=2)).isoformat()})
+
+
+async def _dormant(world: World) -> Sent:
+    return Sent({"dormant": True}, {"workspace": await world.up.workspace(_name())})
+
+
+async def _theme(_world: World) -> Sent:
+    return Sent({"theme_preference": "dark"})
+
+
+async def _cancel(world: World) -> Sent:
+    """A build of a deployment that has just two daemons waits in the queue behind the others."""
+    names = [await world.up.workspace(_name(), ready=False) for _ in range(6)]
+    build = (await world.up.owner.get(f"/workspaces/{names[-1]}"))["latest_build"]
+    return Sent(parts={"workspacebuild": build["id"]})
+
+
+async def _promote(world: World) -> Sent:
+    return Sent({"id": world.parts["templateversion"]})
+
+
+async def _job(world: World) -> Sent:
+    build = await world.up.owner.get(f"/workspacebuilds/{world.parts['workspacebuild']}")
+    return Sent(parts={"job": build["job"]["id"]})
+
+
+async def _inbox(world: World) -> Sent:
+    """Wait until the owner has heard of a workspace that the member made."""
+    owner = world.up.owner
+    if not (await owner.get("/notifications/inbox"))["notifications"]:
+        await world.member.post("/users/me/workspaces", {"name": _name(), "template_id": world.up.template})
+
+    async def told() -> Any:
+        return (await owner.get("/notifications/inbox"))["notifications"]
+
+    return Sent(parts={"id": (await until(told))[0]["id"]})
+
+
+async def _read(world: World) -> Sent:
+    return Sent({"is_read": True}, (await _inbox(world)).parts)
+
+
 EXAMPLES: Final[dict[str, Callable[[World], Awaitable[Sent]]]] = {
     "POST /users/first": _first_user,
     "POST /users/login": _login,
@@ -138,6 +204,17 @@ EXAMPLES: Final[dict[str, Callable[[World], Awaitable[Sent]]]] = {
     "POST /organizations/{organization}/members/{user}/workspaces": _workspace,
     "POST /workspaces/{workspace}/builds": _build,
     "POST /authcheck": _checks,
+    "PUT /users/{user}/appearance": _theme,
+    "PUT /workspaces/{workspace}/autostart": _schedule,
+    "PUT /workspaces/{workspace}/ttl": _ttl,
+    "PUT /workspaces/{workspace}/autoupdates": _auto_updates,
+    "PUT /workspaces/{workspace}/extend": _extend,
+    "PUT /workspaces/{workspace}/dormant": _dormant,
+    "PATCH /workspacebuilds/{workspacebuild}/cancel": _cancel,
+    "PATCH /templates/{template}/versions": _promote,
+    "GET /organizations/{organization}/provisionerjobs/{job}": _job,
+    "GET /notifications/inbox": _inbox,
+    "PUT /notifications/inbox/{id}/read-status": _read,
 }
 """What other rows send is their path, filled from the world."""
 

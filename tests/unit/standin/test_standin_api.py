@@ -101,7 +101,7 @@ def test_the_table_of_an_owner(database: str) -> None:
                 ),
                 ("GET", "/api/v2/experiments", None, 200, "[]"),
                 ("GET", "/api/v2/regions", None, 200, '"name":"primary"'),
-                ("GET", "/api/v2/deployment/stats", None, 200, '"running":1'),
+                ("GET", "/api/v2/deployment/stats", None, 200, '"collected_at"'),
                 ("GET", "/api/v2/deployment/config", None, 200, '"pg_connection_url":""'),
                 ("GET", "/api/v2/notifications/inbox", None, 200, '"unread_count":0'),
                 ("GET", "/api/v2/workspace-quota/me", None, 200, '"budget":-1'),
@@ -118,6 +118,19 @@ def test_the_table_of_an_owner(database: str) -> None:
             await _expect(up.owner, table)
             text = await up.owner.api("POST", "/users/login", content=b"{")
             assert (text.status_code, text.json()["message"]) == (400, "Request body must be valid JSON.")
+
+    asyncio.run(check())
+
+
+def test_deployment_stats_are_counted_now_and_then(database: str) -> None:
+    async def check() -> None:
+        async with site(database) as up:
+            await up.workspace("one")
+
+            async def counted() -> bool:
+                return bool((await up.owner.get("/deployment/stats"))["workspaces"]["running"] == 1)
+
+            await until(counted)
 
     asyncio.run(check())
 

@@ -118,11 +118,11 @@ def test_a_stop_waits_for_the_build_unless_interrupted(database: str, *, interru
             workspace = await up.workspace("one", ready=False)
 
             async def worker() -> Any:
-                return (await up.owner.get(f"/workspaces/{workspace}"))["latest_build"]["job"].get("worker_id")
+                return (await up.owner.get(f"/workspaces/{workspace}"))["latest_build"]["job"].get("worker_name")
 
-            worker_id = await until(worker)
-            hosts = [str(replica.services.replicas.id) for replica in up.replicas]
-            builder = hosts.index(worker_id)
+            name = await until(worker)
+            hosts = [replica.services.settings.hostname for replica in up.replicas]
+            builder = hosts.index(name.rpartition("-")[0])
             other = up.client(1 - builder)
             stopping = asyncio.create_task(up.replicas[builder].stop(interrupt=interrupt))
             if not interrupt:
