@@ -20,9 +20,13 @@ def _dial(client: Client, path: str) -> connect:
 async def _rest(socket: ClientConnection) -> tuple[list[Any], int, str]:
     """Read to the end; give the frames, and the code and reason of the close."""
     seen = []
-    with pytest.raises(ConnectionClosed) as closed:
+
+    async def read() -> None:
         while True:
-            seen.append(json.loads(await asyncio.wait_for(socket.recv(), 8)))
+            seen.append(json.loads(await socket.recv()))
+
+    with pytest.raises(ConnectionClosed) as closed:
+        await asyncio.wait_for(read(), 15)
     assert closed.value.rcvd is not None
     return seen, closed.value.rcvd.code, closed.value.rcvd.reason
 
