@@ -38,7 +38,7 @@ class Outcome(IntEnum):
     WRONG_BODY = 8
     """The status was right and the content was not."""
     MALFORMED = 9
-    """The bytes were not HTTP."""
+    """The bytes were not HTTP, or after an upgrade not WebSocket."""
     UNKNOWN = 10
     """The slot was not sent in time or still in flight when the meter stopped: nobody can say."""
     LOCAL_ERROR = 11

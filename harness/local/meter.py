@@ -119,12 +119,11 @@ def _lane(lane: LaneSpec, at: Address) -> dict[str, Any]:
         "target": lane.target,
         "host": at.host,
         "port": at.port,
-        "mode": "pinned" if lane.kind == "pinned" else "fresh",
+        "mode": lane.kind if lane.kind in ("pinned", "ws") else "fresh",
         "path": lane.path,
         "rate_hz": lane.rate_hz,
         "headers": {"Coder-Session-Token": lane.token} if lane.token else {},
-        "expect_status": 200,
-        "expect_body": None,
+        "expect_body": None if lane.kind == "ws" else lane.expect,
     }
 
 

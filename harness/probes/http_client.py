@@ -58,6 +58,7 @@ class Answer:
         "_malformed",
         "_parser",
         "_size",
+        "_type",
         "_upstream_header",
         "ended",
         "keep",
@@ -78,6 +79,7 @@ class Answer:
         """Whether the server leaves the connection open after this answer."""
         self.ended = False
         self._body = b""
+        self._type = b""
         self._complete = self._framed = self._headed = self._malformed = False
         self._size = 0
 
@@ -113,8 +115,8 @@ class Answer:
         """Stop reading for good. The parser holds our methods: a circle that would wait for the collector."""
         self._parser = None
 
-    def outcome(self, expect_status: int, expect_body: bytes | None) -> Outcome:
-        """Judge an ended answer."""
+    def outcome(self, expect_status: int, expect_body: bytes | None, expect_type: bytes | None = None) -> Outcome:
+        """Judge an ended answer. `expect_type` is a media type in lower case."""
         oversized = self._size > MAX_ANSWER_BYTES
         if self._malformed or (oversized and not self._headed):
             return Outcome.MALFORMED
@@ -123,6 +125,8 @@ class Answer:
         if self.status != expect_status:
             return of_status(self.status, self._body)
         if oversized or (expect_body is not None and expect_body not in self._body):
+            return Outcome.WRONG_BODY
+        if expect_type is not None and self._type.partition(b";")[0].strip().lower() != expect_type:
             return Outcome.WRONG_BODY
         return Outcome.OK
 
@@ -140,6 +144,8 @@ class Answer:
             self.upstream = _upstream(value)
         elif name in (b"content-length", b"transfer-encoding"):
             self._framed = True
+        elif name == b"content-type":
+            self._type = value
 
     def on_headers_complete(self) -> None:
         """End of the headers, by the parser."""

@@ -73,7 +73,7 @@ class HttpExchange(Exchange):
         if self.answer is not None:
             self.answer.feed(data)
             if self.answer.ended:
-                self.end(self.answer.outcome(self.lane.expect_status, self.lane.expect_body))
+                self.end(self.lane.judge(self.answer))
 
     def wire_lost(self, error: int) -> None:
         """End it with the connection."""
@@ -81,7 +81,7 @@ class HttpExchange(Exchange):
             self.end(dial_outcome(error, connected=self.connected > 0))
         elif error == EOF:
             self.answer.feed_eof(whole=self.wire is None or not self.wire.ragged)
-            self.end(self.answer.outcome(self.lane.expect_status, self.lane.expect_body))
+            self.end(self.lane.judge(self.answer))
         else:
             self.end(lost_outcome(error))
 

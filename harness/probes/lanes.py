@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from time import monotonic_ns
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from harness.probes.http_client import request_bytes
 from harness.probes.http_exchange import HttpExchange
@@ -73,12 +73,17 @@ class HttpLane(Lane):
     def __init__(self, plan: LanePlan, address: Address, tools: LaneTools) -> None:
         super().__init__(plan, address, tools)
         self.request = request_bytes(plan)
-        self.expect_status = plan.expect_status
-        self.expect_body = None if plan.expect_body is None else plan.expect_body.encode()
+        self._expect_status = plan.expect_status
+        self._expect_body = None if plan.expect_body is None else plan.expect_body.encode()
+        self._expect_type = None if plan.expect_type is None else plan.expect_type.lower().encode()
 
     def begin(self, slot: int, intended: int) -> HttpExchange:
         """Make it."""
         return HttpExchange(self, slot, intended)
+
+    def judge(self, answer: Answer) -> Outcome:
+        """Tell whether an answer is what the plan wants."""
+        return answer.outcome(self._expect_status, self._expect_body, self._expect_type)
 
     @abstractmethod
     def due(self, exchange: HttpExchange) -> None:
@@ -198,11 +203,3 @@ class PinnedLane(HttpLane):
                     exchange.send(wire, answer)
         finally:
             self._pumping = False
-
-
-_MODES: Final = {"fresh": FreshLane, "pinned": PinnedLane}
-
-
-def lane_of(plan: LanePlan, address: Address, tools: LaneTools) -> Lane:
-    """Build the lane a plan describes."""
-    return _MODES[plan.mode](plan, address, tools)

@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from harness.errors import HarnessError, UsageError
 from harness.openfiles import raise_limit
-from harness.probes.lanes import LaneTools, lane_of
+from harness.probes.lanes import LaneTools
 from harness.probes.late import Late
 from harness.probes.ledger import Ledger
+from harness.probes.modes import lane_of
 from harness.probes.phases import Phases
 from harness.probes.plan import Timeouts, parse_plan
 from harness.probes.schedule import Schedule

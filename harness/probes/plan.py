@@ -33,7 +33,8 @@ class Timeouts:
 class LanePlan:
     """One open-loop lane: `rate_hz` slots per second against one address.
 
-    `expect_body` is a text the body must contain, None to accept any body. `ws` lanes expect 101 and an echo instead.
+    `expect_body` is a text the body must contain, `expect_type` the media type it must have (`application/json`: the page
+    of a proxy, or of the dashboard itself, may well contain the text); None to accept any. `ws` lanes expect an echo.
     """
 
     id: int
@@ -46,6 +47,7 @@ class LanePlan:
     headers: Mapping[str, str]
     expect_status: int
     expect_body: str | None
+    expect_type: str | None = None
     tls: TlsPlan | None = None
 
 
@@ -108,17 +110,21 @@ def _timeouts(keys: Keys) -> Timeouts:
 
 def _lane(raw: object, where: str) -> LanePlan:
     keys = Keys(raw, where)
+    mode = cast("Literal['fresh', 'pinned', 'ws']", keys.choice("mode", ("fresh", "pinned", "ws")))
+    if mode == "ws":
+        keys.absent("expect_status", "expect_body", "expect_type", why="a ws lane expects its echo")
     lane = LanePlan(
         id=keys.whole("id", 0, 0xFFFF),
         target=keys.text("target"),
         host=keys.text("host", pattern=VISIBLE),
         port=keys.whole("port", 1, 0xFFFF),
-        mode=cast("Literal['fresh', 'pinned', 'ws']", keys.choice("mode", ("fresh", "pinned"))),
+        mode=mode,
         path=keys.path("path"),
         rate_hz=keys.number("rate_hz", 0.01, 1000),
         headers=keys.headers("headers"),
         expect_status=keys.whole("expect_status", 200, 599, 200),
         expect_body=keys.optional_text("expect_body"),
+        expect_type=keys.optional_text("expect_type"),
         tls=tls_plan(keys),
     )
     keys.done()

@@ -109,6 +109,12 @@ class Keys:
         """Say what stands under a key."""
         return short(self._raw.get(key))
 
+    def absent(self, *keys: str, why: str) -> None:
+        """Raise PlanError for each of the keys that is there and not null."""
+        for key in keys:
+            if self._raw.get(key) is not None:
+                raise PlanError(f"{self._where}: {key} is set, but {why}")
+
     def done(self) -> None:
         """Raise PlanError when a key was not taken."""
         if unknown := sorted(set(self._raw) - self._taken):

@@ -9,7 +9,8 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from harness.probes.lanes import LaneTools, lane_of
+from harness.probes.lanes import LaneTools
+from harness.probes.modes import lane_of
 from harness.probes.tcp import resolve
 from harness.probes.writer import packed
 from harness.records import Outcome

@@ -40,6 +40,7 @@ class Server:
         self.handler = handler
         self.requests = 0
         self.connections = 0
+        self.pongs = 0
         self.port = 0
         self.thaw: asyncio.Event = asyncio.Event()
         self.thaw.set()
@@ -238,6 +239,8 @@ class Session:
             for event in self.core.events_received():
                 if isinstance(event, Frame) and event.opcode is Opcode.CLOSE:
                     self.closed_with = int.from_bytes(event.data[:2], "big")
+                elif isinstance(event, Frame) and event.opcode is Opcode.PONG:
+                    self.server.pongs += 1
                 elif isinstance(event, Frame) and event.opcode is Opcode.TEXT and self.on_text is not None:
                     self.on_text(bytes(event.data))
             self.flush()

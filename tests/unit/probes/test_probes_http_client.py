@@ -60,6 +60,21 @@ def test_outcome(data, eof, outcome, keep, step):
     assert (answer.outcome(200, b"OK"), answer.keep) == (outcome, keep)
 
 
+@pytest.mark.parametrize(
+    ("header", "outcome"),
+    [
+        (b"content-type: Application/JSON; charset=utf-8", Outcome.OK),
+        (b"Content-Type: text/html", Outcome.WRONG_BODY),
+        (b"Content-Type: application/json-patch", Outcome.WRONG_BODY),
+        (b"X-Type: application/json", Outcome.WRONG_BODY),
+    ],
+)
+def test_a_page_that_holds_the_text_is_not_the_api(header, outcome):
+    answer = read(OK.replace(b"\r\n\r\n", b"\r\n" + header + b"\r\n\r\n"))
+    assert answer.outcome(200, b"OK", b"application/json") is outcome
+    assert answer.outcome(200, b"OK") is Outcome.OK
+
+
 @pytest.mark.parametrize("rest", [b"garbage", OK.replace(b"200", b"500").replace(b"3001", b"3002")])
 def test_what_follows_an_answer_does_not_change_it_but_costs_the_connection(rest):
     answer = read(OK + rest)

@@ -50,7 +50,11 @@ def test_an_expected_body_may_be_null_or_a_text():
         ({"lanes": {}}, "plan: lanes must be a list, saw {}"),
         ({"lanes": [7]}, "lanes[0]: wanted an object, saw 7"),
         ({"lanes": [{**LANE, "rate": 1}]}, "lanes[0]: unknown key rate"),
-        ({"lanes": [{**LANE, "mode": "ws"}]}, 'lanes[0]: mode must be fresh or pinned, saw "ws"'),
+        ({"lanes": [{**LANE, "mode": "h2"}]}, 'lanes[0]: mode must be fresh or pinned or ws, saw "h2"'),
+        (
+            {"lanes": [{**LANE, "mode": "ws", "expect_body": "OK"}]},
+            "lanes[0]: expect_body is set, but a ws lane expects its echo",
+        ),
         ({"lanes": [{**LANE, "path": "x"}]}, 'lanes[0]: path must be a path from /, saw "x"'),
         ({"lanes": [{**LANE, "path": "/ HTTP"}]}, 'lanes[0]: path must be a plain text, saw "/ HTTP"'),
         ({"lanes": [{**LANE, "rate_hz": 0}]}, "lanes[0]: rate_hz must be a number from 0.01 to 1000, saw 0"),

@@ -10,6 +10,7 @@ import probe_servers as s
 import pytest
 import trustme
 from probe_metering import lane, metering, plan
+from test_probes_ws_lane import echo, echoing
 
 from harness.errors import UsageError
 from harness.probes.tls import TlsPlan, prepare_tls
@@ -174,3 +175,19 @@ def test_what_cannot_be_trusted_is_said_before_anything_is_dialled(tls, text):
     with pytest.raises(UsageError) as caught:
         prepare_tls(tls, "127.0.0.1")
     assert str(caught.value) == text
+
+
+def test_a_websocket_under_tls(servers, contexts, ca_file, tmp_path):
+    tls = {"ca": str(ca_file)}
+    ports = [
+        servers.start(echoing(echo), contexts["good"]).port,
+        servers.start(echoing(echo), contexts["expired"]).port,
+        servers.start(s.hangs).port,
+    ]
+    lanes = [lane(at, port, "ws", rate_hz=2, tls=tls) for at, port in enumerate(ports)]
+    with metering(plan(tmp_path, lanes=lanes, deadline_ms=400)) as run:
+        run.until_slots(2)
+        run.stop()
+
+    for at, outcome in enumerate((Outcome.OK, Outcome.TLS_ERROR, Outcome.TLS_TIMEOUT)):
+        assert set(run.outcomes(at)) - {Outcome.UNKNOWN} == {outcome}
