@@ -42,6 +42,7 @@ class Server:
         self.connections = 0
         self.pongs = 0
         self.port = 0
+        self.writers: set[asyncio.StreamWriter] = set()
         self.thaw: asyncio.Event = asyncio.Event()
         self.thaw.set()
 
@@ -52,11 +53,13 @@ class Server:
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self.writers.add(writer)
         try:
             await self.handler(self, reader, writer)
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass  # the meter hung up, or the test is over
         finally:
+            self.writers.discard(writer)
             writer.transport.abort() if writer.transport.get_write_buffer_size() else writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
@@ -83,6 +86,22 @@ class Servers:
         self._listeners.append(listener)
         server.port = listener.sockets[0].getsockname()[1]
         return server
+
+    def kill(self, server: Server) -> None:
+        """End a server as a process that is killed: it listens no more, and all its connections are reset."""
+
+        async def end() -> None:
+            for listener in self._listeners:
+                if listener.sockets and listener.sockets[0].getsockname()[1] == server.port:
+                    listener.close()
+            for writer in list(server.writers):
+                reset(writer)
+
+        self.run(end())
+
+    def revive(self, server: Server) -> None:
+        """Listen again where it did."""
+        self._listeners.append(self.run(asyncio.start_server(server.accept, "127.0.0.1", server.port, backlog=512)))
 
     def stop(self) -> None:
         async def end() -> None:
