@@ -91,7 +91,7 @@ def _thaw(series: Series, run: Sequence[int], after: int, first: int, usual: int
     while i < len(series.slot) and series.sent(i) < first - usual:
         if series.outcome[i] == Outcome.OK:
             waited.append((series.sent(i), series.done(i)))
-        elif series.bad(i):
+        if series.bad(i) or i in series.blurred:  # what we read late came back late for us alone
             return -1
         i += 1
     if len(waited) < 2:

@@ -72,6 +72,8 @@ class Series:
     """Slots whose answer came after their deadline, with its latency in nanoseconds."""
     lost: dict[int, int] = field(default_factory=dict)
     """Slots that were followed past their deadline and got no good answer, and for how long that is certain."""
+    blurred: set[int] = field(default_factory=set)
+    """Indices of slots that were answered well, but for most of their time the meter stood still: how soon, it cannot say."""
 
     def append(self, record: Slot) -> None:
         """Add one record, in any order; `sort` puts them right."""
@@ -90,7 +92,7 @@ class Series:
             self.lost[record.slot] = record.done - record.intended
 
     def sort(self, stalls: Sequence[Interval] = ()) -> Series:
-        """Order by slot, and call bad slots that overlap a stall of the meter unknown. Returns itself."""
+        """Order by slot, and call bad slots that overlap a stall of the meter unknown, good ones blurred. Returns itself."""
         slots = self.slot
         if any(slots[i] > slots[i + 1] for i in range(len(slots) - 1)):
             order = sorted(range(len(slots)), key=slots.__getitem__)
@@ -105,9 +107,12 @@ class Series:
         # A slot due up to two seconds before the stall may still have been in flight when it began.
         low = bisect_left(self.intended, stall.lo - 2 * SECOND)
         for i in range(low, bisect_left(self.intended, stall.hi)):
-            end = self.intended[i] + self.latency[i]
-            if self.outcome[i] != Outcome.OK and end >= stall.lo:
+            if self.done(i) < stall.lo:
+                continue
+            if self.outcome[i] != Outcome.OK:
                 self.outcome[i] = Outcome.UNKNOWN
+            elif 2 * (min(stall.hi, self.done(i)) - max(stall.lo, self.intended[i])) > self.latency[i]:
+                self.blurred.add(i)
 
     def range(self, window: Interval) -> range:
         """Indices of the slots due in [lo, hi)."""
@@ -173,14 +178,14 @@ class Series:
 
     def good_latencies(self, window: Interval) -> list[int]:
         """Latencies in nanoseconds from the intended time of all answered slots of the window, sorted."""
-        return sorted(self.latency[i] for i in self.range(window) if self.outcome[i] == Outcome.OK)
+        return sorted(self.latency[i] for i in self._clear(window) if self.outcome[i] == Outcome.OK)
 
     def all_latencies(self, window: Interval) -> list[int]:
         """Latencies of every decided slot, sorted; an unanswered one counts for as long as it was waited for.
 
         That is exact for an answer that came after the deadline and was followed, else a lower bound.
         """
-        inside = (i for i in self.range(window) if self.outcome[i] not in UNDECIDED)
+        inside = (i for i in self._clear(window) if self.outcome[i] not in UNDECIDED)
         return sorted(max(self.latency[i], self._waited(self.slot[i])) for i in inside)
 
     def _waited(self, slot: int) -> int:
@@ -192,7 +197,10 @@ class Series:
 
     def count_slow(self, window: Interval, limit_ns: int) -> int:
         """Good slots of the window that took longer than `limit_ns`: with them a brown-out is counted."""
-        return sum(1 for i in self.range(window) if self.outcome[i] == Outcome.OK and self.latency[i] > limit_ns)
+        return sum(1 for i in self._clear(window) if self.outcome[i] == Outcome.OK and self.latency[i] > limit_ns)
+
+    def _clear(self, window: Interval) -> Iterator[int]:
+        return (i for i in self.range(window) if i not in self.blurred)
 
 
 def quantile(ordered: Sequence[int], q: float) -> int:

@@ -166,3 +166,16 @@ def test_slow_slots_are_good_and_counted() -> None:
         made.append(slot(number, Outcome.OK, latency * 1_000_000))
     assert made.count_slow(window(4), 30_000_000) == 2
     assert made.count_bad(window(4)) == (0, 0, 4)
+
+
+def test_a_stall_of_the_meter_is_no_latency_of_the_service() -> None:
+    """An answer that was read late took nobody knows how long; one that took far longer than the stall is slow."""
+    made = Series(Lane(0, "b", "balancer", "fresh", RATE))
+    for number in range(20):
+        made.append(slot(number, Outcome.OK, {5: 4 * STEP, 3: SECOND}.get(number, 2_000_000)))
+    made.sort([Interval(START + 5 * STEP + STEP // 2, START + 9 * STEP)])
+    assert made.count_bad(window(20)) == (0, 0, 20)
+    assert made.blurred == {5, 6, 7, 8}
+    assert made.good_latencies(window(20)) == [2_000_000] * 15 + [SECOND]
+    assert made.all_latencies(window(20))[-1] == SECOND
+    assert made.count_slow(window(20), 30_000_000) == 1
