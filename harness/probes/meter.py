@@ -82,8 +82,9 @@ class Meter:
 
     async def run(self, ending: asyncio.Future[None]) -> None:
         """Measure until `ending` is set, then finish what is under way. Raises WriteError."""
-        priority = _raise_priority(self._plan.priority)
-        self._output.check({"start": {"t_ns": monotonic_ns(), "uvloop": False, "nice": priority, "pid": os.getpid()}})
+        real_time, nice = _raise_priority(self._plan.priority)
+        start = {"uvloop": False, "real_time": real_time, "nice": nice, "pid": os.getpid()}
+        self._output.check({"start": {"t_ns": monotonic_ns(), **start}})
         gc.collect()
         gc.freeze()  # what lives as long as we do is never scanned again
         self._check.start(self._loop)
@@ -203,11 +204,19 @@ def _read_line() -> bytes:
     return bytes(line)
 
 
-def _raise_priority(wanted: int) -> int:
-    """Ask for a nice value; returns the one we got. Threads started later inherit it."""
+def _raise_priority(wanted: int) -> tuple[bool, int]:
+    """Ask to run before others, if `wanted` is below 0; returns whether in real time, and our nice value.
+
+    Real time first: with the kernel's autogroups a nice value counts inside its own session only, and beside two busy
+    ones the meter sent 100 ms late with nice -10 and 2 ms late in real time (p99 of 800 slots/s on 2 cores). The kernel
+    still leaves 5 % of the time to the rest. Threads that are started later inherit both.
+    """
+    if wanted < 0:
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(os.sched_get_priority_min(os.SCHED_RR)))
     with contextlib.suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, wanted)
-    return os.getpriority(os.PRIO_PROCESS, 0)
+    return os.sched_getscheduler(0) == os.SCHED_RR, os.getpriority(os.PRIO_PROCESS, 0)
 
 
 def _complain(what: object, code: int) -> int:
