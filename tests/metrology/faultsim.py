@@ -5,7 +5,7 @@ python faultsim.py < program       one JSON line: {"ports": [{...}, ...]}
   stdout  {"ports": [...]}         it listens
   stdin   {"go": t_ns}             the programs start at this CLOCK_MONOTONIC moment
   stdin   end of input             it stops
-  stdout  {"acts": [...], "stalls": [...], "ports": [{"answered", "killed"}, ...]}
+  stdout  {"acts": [...], "stalls": [...], "ports": [{"asked", "answered", "killed"}, ...]}
 ```
 One port = one parallel lane: `service_ms` (an answer takes so long, default 0), `kill_every` (every n-th request of a
 connection is lost with it, default never) and `program`, a list of `{"at_ms", "for_ms", "kind"}` in order of time.
@@ -92,7 +92,7 @@ class Connection:
                 head, self.buffer = self.buffer, b""
                 self.closing = b"connection: close" in head.lower()
                 self.requests += 1
-                self.lane.asked(self)
+                self.lane.decide(self)
         elif mask & (select.EPOLLHUP | select.EPOLLERR | select.EPOLLRDHUP):
             self.close()
         elif self.unsent:
@@ -141,7 +141,7 @@ class Lane:
         self.kill_every = spec.get("kill_every", 0)
         self.program = spec.get("program", [])
         self.kind = ""
-        self.answered = self.killed = 0
+        self.asked = self.answered = self.killed = 0
         self.acts: list[dict] = []
         self._unserved: list[Connection] = []
         self._unanswered: list[Connection] = []
@@ -169,9 +169,10 @@ class Lane:
             self.loop.watch(sock, connection)
             connection.ready(select.EPOLLIN)  # the request may be here already
 
-    def asked(self, connection: Connection) -> None:
+    def decide(self, connection: Connection) -> None:
         """Decide what becomes of a request: here, once."""
         kind = self.kind
+        self.asked += 1
         if self.kill_every and connection.requests % self.kill_every == 0:
             self.killed += 1
             connection.close()
@@ -350,7 +351,7 @@ def main() -> None:
         {
             "acts": [act | {"port": at} for at, lane in enumerate(lanes) for act in lane.acts],
             "stalls": loop.stalls,
-            "ports": [{"answered": lane.answered, "killed": lane.killed} for lane in lanes],
+            "ports": [{"asked": lane.asked, "answered": lane.answered, "killed": lane.killed} for lane in lanes],
         }
     )
 

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import metro_rig as rig
 from faultsim import KINDS
 
-from harness.records import UNDECIDED, Outcome
+from harness.records import UNDECIDED
 from harness.series import Interval, quantile
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def judge(series: list[Series], outages: list[Planted], lanes: list[Kind], told:
         for p, act, window in zip(mine, acts, _windows(acts, s), strict=True):
             truth = Interval(*act["down"]), Interval(*act["up"])
             report.brackets_ms += [(b.hi - b.lo) / MS for b in truth]
-            _judge_one(report, s, lanes[p.lane], p, truth, window)
+            _judge_one(report, s, p, truth, window, group=lanes[p.lane].group)
     return report
 
 
@@ -198,12 +198,11 @@ def _windows(acts: list[dict[str, Any]], s: Series) -> list[Interval]:
 
 
 def _judge_one(
-    report: Report, s: Series, lane: Kind, p: Planted, truth: tuple[Interval, Interval], window: Interval
+    report: Report, s: Series, p: Planted, truth: tuple[Interval, Interval], window: Interval, *, group: str
 ) -> None:
     down, up = truth
-    what = f"{p.kind} of {p.for_ms:.0f} ms, lane {p.lane} ({lane.group})"
+    what = f"{p.kind} of {p.for_ms:.0f} ms, lane {p.lane} ({group})"
     found = list(s.outages(window))
-    group = lane.group
     if p.kind == "freeze" and p.for_ms < DEADLINE_MS:
         report.only_slow += 1
         report.wrong += _judge_slow(s, window, down, up, what)
@@ -211,7 +210,7 @@ def _judge_one(
     if p.kind == "rate-limited":
         group = "unknown"
         report.wrong += [f"{what}: our own rate is stated as an outage, {_said(found, down.lo)}"] * bool(found)
-        if not all(s.outcome[i] in UNDECIDED for i in s.range(Interval(down.hi, up.lo - int(lane.service_ms * MS)))):
+        if not all(s.outcome[i] in UNDECIDED for i in s.range(Interval(down.hi, up.lo - int(SLOT_MS * MS)))):
             report.wrong.append(f"{what}: not all of its slots are unknown")
         found = list(s.outages(window, unknown_is_bad=True))
     if len(found) != 1:
