@@ -128,6 +128,8 @@ class FaultPrepared(Event):
     shows: dict[str, Any]
     undo: list[dict[str, Any]]
     revert_by_ns: int
+    floors: dict[str, int] = field(default_factory=dict)
+    """For a delay: by lane id, the latency in ns from which an answer is delayed."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,7 +59,7 @@ def _receipt(run: RunView, fault: FaultView) -> str | None:
         return "no onset"
     end = fault.undone.before_ns if fault.undone else run.end_ns
     lanes = {(lane.target, lane.kind): lane.id for lane in run.lanes.values()}
-    proof = proof_of(shows, lanes, fault.prepared.targets, fault.prepared.controls, onset.lo)
+    proof = proof_of(shows, lanes, fault.prepared.targets, fault.prepared.controls, onset.lo, fault.prepared.floors)
     for latch in (*proof.targets, *proof.controls):
         for record in records_of(run.lane(latch.lane)):
             if onset.lo <= record.intended < end:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from harness.errors import HarnessError
 from harness.faults.base import name_of, params_of
 from harness.folds import AllStable, Every, Serving, Stable, p95_limit
 from harness.plan import hold_seconds
-from harness.receipts import healed_of, proof_of
+from harness.receipts import floors_of, healed_of, proof_of
 from harness.records import UNDECIDED, Outcome
 from harness.series import SECOND, quantile
 
@@ -67,6 +68,9 @@ class LiveRun:
         self.lanes = {(lane.target, lane.kind): lane.id for lane in lanes}
         self.hurt: list[str] = []
         self.limits: dict[int, int] = {}
+        self.calm: dict[int, list[int]] = {}
+        """Sorted latencies in ns of every lane's good answers in the baseline."""
+        self._floors: dict[str, dict[str, int]] = {}
         self._undone_ns = 0
 
     @property
@@ -80,6 +84,9 @@ class LiveRun:
         self.observer.keep()
         await anyio.sleep(self.settings.baseline)
         await self.observer.tick()
+        for slot in self.observer.kept:
+            if slot.outcome == Outcome.OK:
+                insort(self.calm.setdefault(slot.lane, []), slot.latency_ns)
         why = self._judge_baseline(self.observer.kept)
         if why:
             self.emit(ev.BaselineBroken(why=why))
@@ -121,6 +128,7 @@ class LiveRun:
         if not steps:
             raise HarnessError(f"{name_of(fault)}: prepare() gave no undo; nothing was injected")
         # The longest a fault may rightly stay on: proof, hold, and room for a slow machine.
+        self._floors[key] = floors_of(fault.shows.to_json(), self.calm)
         revert_by = self.now_ns() + int((self.settings.prove + self.held_s + _MARGIN_S) * SECOND)
         self.emit(
             ev.FaultPrepared(
@@ -132,6 +140,7 @@ class LiveRun:
                 shows=fault.shows.to_json(),
                 undo=[step.to_json() for step in steps],
                 revert_by_ns=revert_by,
+                floors=self._floors[key],
             )
         )
         self.hurt += [t.name for t in targets]
@@ -144,7 +153,7 @@ class LiveRun:
             await fault.inject(target)
         self.emit(ev.FaultInjected(fault=key, before_ns=before, after_ns=self.now_ns()))
         shows = fault.shows
-        proof = proof_of(shows.to_json(), self.lanes, [t.name for t in targets], controls, before)
+        proof = proof_of(shows.to_json(), self.lanes, [t.name for t in targets], controls, before, self._floors[key])
         seen = await self.observer.wait(proof, self.settings.prove) if proof.targets else False
         effective = await self._effective(fault, targets, before + int(self.settings.prove * SECOND))
         states = ", ".join(
@@ -176,7 +185,9 @@ class LiveRun:
         self._phase("recovery")
 
     async def _heal(self, key: str, fault: Fault, targets: Sequence[Target]) -> None:
-        fold = healed_of(fault.shows.to_json(), self.lanes, [t.name for t in targets], self._undone_ns)
+        fold = healed_of(
+            fault.shows.to_json(), self.lanes, [t.name for t in targets], self._undone_ns, self._floors[key]
+        )
         if await self.observer.wait(fold, _HEAL_S):
             self.emit(ev.FaultHealed(fault=key, witness=fold.seen))
             return

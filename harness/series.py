@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from harness.records import Slot
 
 SECOND = 1_000_000_000
+_Z = 1.96
 NOT_SENT = -1
 """Lateness of a slot that was never sent: there was no time for it, or its line was not free before its deadline."""
 
@@ -201,6 +202,14 @@ class Series:
 
     def _clear(self, window: Interval) -> Iterator[int]:
         return (i for i in self.range(window) if i not in self.blurred)
+
+
+def quantile_interval(ordered: Sequence[int], q: float) -> Interval | None:
+    """95 % order-statistic interval of a quantile of sorted values; None when there are too few for an upper bound."""
+    n = len(ordered)
+    spread = _Z * (n * q * (1 - q)) ** 0.5
+    low, high = round(n * q - spread), round(n * q + spread)
+    return Interval(ordered[max(0, low)], ordered[high]) if n and high < n else None
 
 
 def quantile(ordered: Sequence[int], q: float) -> int:

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.objectives.base import Bound, limit
-from harness.series import Interval, quantile
+from harness.series import Interval, quantile, quantile_interval
 from harness.verdict import Finding, Status
 
 if TYPE_CHECKING:
     from harness.timeline import RunView
-
-_Z = 1.96
 
 
 @dataclass(frozen=True)
@@ -36,14 +34,12 @@ class Latency:
         if window is None or not series:
             return Finding(self.name, Status.INCONCLUSIVE, f"no {self.phase} phase or no {self.lane} lane")
         values = series[0].all_latencies(Interval(*window))
-        n = len(values)
-        spread = _Z * (n * self.q * (1 - self.q)) ** 0.5
-        low, high = round(n * self.q - spread), round(n * self.q + spread)
-        if n == 0 or high >= n:
+        n, bounds = len(values), quantile_interval(values, self.q)
+        if bounds is None:
             return Finding(
                 self.name, Status.INCONCLUSIVE, f"{n} samples give no upper bound for {label}", n=n, window=self.phase
             )
-        lo, hi, point = values[max(0, low)] / 1e9, values[high] / 1e9, quantile(values, self.q) / 1e9
+        lo, hi, point = bounds.lo / 1e9, bounds.hi / 1e9, quantile(values, self.q) / 1e9
         status = Status.FAIL if lo > most.value else Status.PASS if hi <= most.value else Status.INCONCLUSIVE
         said = f"{label} {point * 1e3:.1f} ms, 95 % interval [{lo * 1e3:.1f}, {hi * 1e3:.1f}] ms"
         return Finding(self.name, status, said, f"{point * 1e3:.1f} ms", f"<= {most} s", self.phase, n)

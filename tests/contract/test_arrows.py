@@ -56,7 +56,7 @@ ALLOWED = {
     "timeline": {"eventlog", "events", "ledger", "errors", "folds", "populations", "records", "series", "timings"},
     "judge": {"events", "known_issues", "gates", "objectives", "timeline", "verdict", "errors"},
     "gates": {"events", "fitness", "receipts", "timeline", "verdict"},
-    "receipts": {"folds", "records"},
+    "receipts": {"folds", "records", "series"},
     "fitness": {"events", "records", "series", "verdict"},
     "loadlog": {"errors", "records"},
     "known_issues": {"errors"},

@@ -22,7 +22,7 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent / "contract")]
 
 from fake_runs import play  # noqa: E402
 
-from harness import Run, Scenario, one, rolling, runner, scenario  # noqa: E402
+from harness import Run, Scenario, each, one, rolling, runner, scenario  # noqa: E402
 from harness.evidence import conclude  # noqa: E402
 from harness.fake import talks  # noqa: E402
 from harness.faults import DbLatency, Freeze, Kill, Stop  # noqa: E402
@@ -33,6 +33,7 @@ from harness.objectives import (  # noqa: E402
     EchoKept,
     Herd,
     Latency,
+    LatencyByDose,
     LongestOutage,
     MembershipDrops,
     NoneBeforeReady,
@@ -51,6 +52,8 @@ ARCHIVE = "evidence.tar.xz"
 SHORT = {"time_scale": 0.1, "baseline": 2, "watchers": 8, "calm": 3}
 SESSIONS = {"sessions": "echo.eager=2,watch.stream=2"}
 """Further sessions of the runs with a kill."""
+SMALL = {"replicas": 2, "sessions": {}}
+"""Proving a delay takes a while, and a saved run is to be small."""
 DERIVED = ("verdict.json", "report.txt", "teardown.json")
 
 common = [WritesKept(), NoneBeforeReady(), BadSeconds(at_most=ejection / N + 0.5), LongestOutage(at_most=1.0)]
@@ -127,6 +130,25 @@ async def golden_hurried(run: Run) -> None:
     await run.settle()
 
 
+@scenario(objectives=[LatencyByDose(at_most=0.05, up_to_ms=10)])
+async def golden_doses(run: Run) -> None:
+    """A database that is further and further away from everybody."""
+    await run.baseline()
+    for rtt_ms in (5, 100):
+        async with run.fault(DbLatency(rtt_ms=rtt_ms), at=each("coder")):
+            await run.hold(3)
+    await run.settle()
+
+
+@scenario(objectives=[LatencyByDose(at_most=0.005, up_to_ms=10)])
+async def golden_overdose(run: Run) -> None:
+    """The same, with a limit that 10 ms must break."""
+    await run.baseline()
+    async with run.fault(DbLatency(rtt_ms=10), at=each("coder")):
+        await run.hold(3)
+    await run.settle()
+
+
 @scenario(objectives=[OthersKeepPace()])
 async def golden_slow(run: Run) -> None:
     """A database that is slow for one replica."""
@@ -143,7 +165,7 @@ async def golden_spreading(run: Run) -> None:
     async with run.fault(DbLatency(rtt_ms=25), at=rolling("coder")) as _, AsyncExitStack() as others:
         for _ in range(run.replicas - 1):
             await others.enter_async_context(run.fault(DbLatency(rtt_ms=60), at=rolling("coder")))
-        await run.hold(5)
+        await run.hold(2)
     await run.settle()
 
 
@@ -160,6 +182,8 @@ RUNS: dict[str, tuple[Scenario, str]] = {
     "stop-strict": (golden_hurried, ""),
     "db-latency-pass": (golden_slow, ""),
     "db-latency-spreads": (golden_spreading, ""),
+    "doses-pass": (golden_doses, ""),
+    "doses-overdose": (golden_overdose, ""),
     "freeze-pass": (golden_freeze, ""),
     "freeze-holds-lock": (golden_freeze, "holds-lock-in-request"),
 }
@@ -186,7 +210,8 @@ def make(name: str, folder: Path) -> None:
     for patch in patches:
         patch.start()
     try:
-        more = SESSIONS if golden is not golden_freeze else {}
+        more: dict[str, Any] = SESSIONS if golden is not golden_freeze else {}
+        more = SMALL if name.startswith(("db-latency", "doses")) else more
         run = play(folder / "run", golden, bugs=bugs, **SHORT, **more)
     finally:
         for patch in patches:

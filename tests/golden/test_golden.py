@@ -94,6 +94,8 @@ def test_what_follows_from_the_evidence_is_not_part_of_it(name: str, tmp_path: P
         ("stop-strict", "FAIL", "exits: coder-"),
         ("db-latency-pass", "PASS", "all 1 objectives kept"),
         ("db-latency-spreads", "FAIL", "others-keep-pace: p95 of coder-"),
+        ("doses-pass", "PASS", "all 1 objectives kept"),
+        ("doses-overdose", "FAIL", "latency-by-dose: p95 "),
         ("freeze-holds-lock", "FAIL", "others-not-blocked"),
         ("kill-that-does-nothing", "INCONCLUSIVE", "not proven"),
     ],

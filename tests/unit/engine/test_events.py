@@ -23,6 +23,7 @@ SAMPLES: dict[str, Any] = {
     "dict[str, dict[str, list[Any]]]": {"w": {"1": ["start", 1]}},
     "list[str]": ["x", "y"],
     "list[dict[str, Any]]": [{"x": 1}],
+    "dict[str, int]": {"3": 5},
     "str | None": None,
     "int | None": None,
     "float | None": None,
