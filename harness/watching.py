@@ -22,12 +22,14 @@ _ASKS = {
     "fresh": ("/api/v2/buildinfo", '"version"', False),
     "pinned": ("/api/v2/buildinfo", '"version"', False),
     "db": ("/api/v2/users/me", '"username"', True),
+    "ws": ("/api/v2/debug/ws", None, True),
 }
 _RATES = {
     # Kind: slots per second through the balancer, and to a replica's own address.
     "fresh": (50.0, 20.0),
     "pinned": (20.0, 10.0),
     "db": (50.0, 10.0),
+    "ws": (10.0, 5.0),
 }
 
 
