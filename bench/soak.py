@@ -12,7 +12,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from harness.discover import scenarios
+from harness.selection import select
 
 
 def once(name: str, runs: Path, seed: int) -> tuple[str, str, bool]:
@@ -40,10 +40,11 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--runs-dir", type=Path, default=Path("runs/soak"))
+    parser.add_argument("-k", dest="expression", help="only scenarios that fit, as in `coder-chaos run -k`")
     options = parser.parse_args()
     counts: Counter[str] = Counter()
     bad = 0
-    for name in sorted(scenarios()):
+    for name in [scenario.name for scenario in select([], options.expression, [])]:
         for number in range(options.runs):
             status, why, meter = once(name, options.runs_dir, seed=number)
             label = f"{status}{' (meter)' if status == 'INCONCLUSIVE' and meter else ''}"
