@@ -42,9 +42,9 @@ def edges(series: Series, before: int, run: Sequence[int], after: int) -> tuple[
     end_hi = _first_answer(series, after) if after >= 0 else -1
     begin_hi = min((hi for _, hi in proofs), default=end_hi)
     if after >= 0 and series.outcome[run[-1]] in _SILENT and usual is not None:
-        thaw = _thaw(series, run, after, end_hi, usual)
-        if thaw >= 0:
-            end_lo, end_hi = max(end_lo, thaw - usual), thaw
+        thaw_lo, thaw_hi = _thaw(series, run, after, end_hi, usual)
+        if thaw_hi >= end_lo:
+            end_lo, end_hi = max(end_lo, thaw_lo), thaw_hi
     return begin_lo, begin_hi, end_lo, end_hi
 
 
@@ -78,23 +78,25 @@ def _first_answer(series: Series, i: int) -> int:
     return first
 
 
-def _thaw(series: Series, run: Sequence[int], after: int, first: int, usual: int) -> int:
-    """Moment of the first of several answers that came back at once, in half of the time they were sent in; else -1.
+def _thaw(series: Series, run: Sequence[int], after: int, first: int, usual: int) -> tuple[int, int]:
+    """Bounds of the end of a freeze, by answers that came back at once: in half of the time they were sent in. Else (-1, -1).
 
-    A service that is only slow needs as long for its answers as they took to send, whatever their deadlines were.
+    A service that is only slow needs as long for its answers as they took to send. Whoever deals with many answers at
+    once is late with some: the first may be late by as much as lies between it and the last.
     """
-    late = [
-        (series.sent(i), series.intended[i] + series.late[series.slot[i]]) for i in run if series.slot[i] in series.late
-    ]
-    waited = [(sent, done) for sent, done in late if done <= first]
+    late = series.late
+    waited = [(series.sent(i), series.intended[i] + late[series.slot[i]]) for i in run if series.slot[i] in late]
     i = after
     while i < len(series.slot) and series.sent(i) < first - usual:
+        if series.bad(i) or i in series.blurred:  # what we read late came back late for us alone
+            return -1, -1
         if series.outcome[i] == Outcome.OK:
             waited.append((series.sent(i), series.done(i)))
-        if series.bad(i) or i in series.blurred:  # what we read late came back late for us alone
-            return -1
         i += 1
     if len(waited) < 2:
-        return -1
+        return -1, -1
     sends, answers = zip(*waited, strict=True)
-    return min(answers) if 2 * (max(answers) - min(answers)) <= max(sends) - min(sends) else -1
+    thaw, spread = min(answers), max(answers) - min(answers)
+    if thaw > first or 2 * spread > max(sends) - min(sends):
+        return -1, -1
+    return thaw - usual - spread, thaw
