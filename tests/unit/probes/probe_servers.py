@@ -105,6 +105,13 @@ class Servers:
 
     def stop(self) -> None:
         async def end() -> None:
+            # asyncio leaks a connection that is between accept and its handler when the listener closes. So: first stop
+            # accepting, then give what was accepted its turns of the loop, then close.
+            for listener in self._listeners:
+                for sock in listener.sockets:
+                    self._loop.remove_reader(sock.fileno())
+            for _ in range(10):
+                await asyncio.sleep(0)
             for listener in self._listeners:
                 listener.close()
             me = asyncio.current_task()
