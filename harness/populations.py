@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.ledger import read_rows
+from harness.recount import Recount
 from harness.series import SECOND, Interval
 from harness.survival import Survival
 
@@ -209,43 +210,6 @@ def _drop(row: dict[str, Any], name: str) -> Drop:
     )
 
 
-class _Count:
-    """Opens, drops and stops as the rows have them, held against what the meter counted."""
-
-    def __init__(self) -> None:
-        self.opens = self.drops = self.stops = 0
-        self._open: set[str] = set()
-        self._first: set[str] = set()
-
-    def turn(self, name: str, what: str) -> None:
-        if what == "open":
-            self.opens += 1
-            self._open.add(name)
-        elif what == "first":
-            self._first.add(name)
-        elif what in {"drop", "stop"}:
-            self.drops += what == "drop"
-            self.stops += what == "stop"
-            self._open.discard(name)
-            self._first.discard(name)
-
-    def against(self, row: dict[str, Any]) -> str | None:
-        """Say what does not agree."""
-        ours = {
-            "opens": self.opens,
-            "drops": self.drops,
-            "stops": self.stops,
-            "open": self.opens - self.drops - self.stops,
-            "first": len(self._first),
-        }
-        for name, count in ours.items():
-            if row.get(name) != count:
-                return f"the meter counted {row.get(name)} {name}, its rows say {count}"
-        if len(self._open) != ours["open"]:
-            return f"{ours['open']} are open by the count of rows, {len(self._open)} by their names"
-        return None
-
-
 @dataclass
 class SessionLedger:
     """The whole ledger, folded."""
@@ -265,7 +229,7 @@ def read_sessions(path: Path) -> SessionLedger:
 
     Rows that are none of ours are left out: a file that was changed is told by the manifest.
     """
-    out, count, end = SessionLedger({}), _Count(), 0
+    out, count, end = SessionLedger({}), Recount(), 0
     down: dict[str, _Down] = {}
     for row in read_rows(path):
         at, what, name = row.get("t_ns"), row.get("ev"), row.get("session")

@@ -6,7 +6,7 @@ dial ──> refused ──> dial ...  | gaveup
             └──────────────────────────────────────┴─────> stop
 ```
 Every row has `t_ns, session, policy, kind, ev`. `dial` has its attempt, `refused` why, `open` the replica (`upstream`,
-a port), `drop` its cause (close, reset, eof, silent, flood), code, initiator, the replica, and `last_ns`: when
+a port), `drop` its cause (close, reset, eof, tls, silent, flood), code, initiator, the replica, and `last_ns`: when
 something good was last heard. An echo session's drop and stop carry its counts. `gaveup` says why there is no return.
 
 A `checkpoint` has no session: opens, drops and stops as written so far, and `open` and `first` counted from the living

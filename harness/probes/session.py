@@ -16,15 +16,18 @@ from websockets.frames import CloseCode, Opcode
 from harness.probes.policies import draw
 from harness.probes.session_dial import Refused, Upgrade, dial_error
 from harness.probes.session_frames import Core, close, ping, text
-from harness.probes.tcp import EOF, Wire
+from harness.probes.tcp import EOF, TLS_FAILED
+from harness.probes.tls import dial
 
 if TYPE_CHECKING:
     from harness.probes.kinds.base import Memo
     from harness.probes.session_plan import SessionPlan
     from harness.probes.sessions import Crew
+    from harness.probes.tls import AnyWire
 
 _SLICE: Final = 4096
 """Bytes read in one go: a flood of the smallest frames must be seen before it has cost the meter much."""
+_CAUSES: Final = {EOF: "eof", TLS_FAILED: "tls"}
 
 
 class State(Enum):
@@ -71,7 +74,7 @@ class Session:
         self.slot = 0
         self._crew = crew
         self._path = plan.path
-        self._wire: Wire | None = None
+        self._wire: AnyWire | None = None
         self._core: Upgrade | Core | None = None
         self._attempt = self._waits = self._draws = 0
         self._upstream = 0
@@ -135,9 +138,9 @@ class Session:
         self._wire = None
         now = monotonic_ns()
         if self.state is State.OPEN:
-            self._drop(now, "eof" if error == EOF else "reset", "server")
+            self._drop(now, _CAUSES.get(error, "reset"), "server")
         else:
-            self._refuse(now, "eof" if error == EOF else dial_error(error))
+            self._refuse(now, _CAUSES.get(error) or dial_error(error))
 
     def good(self, now: int, **more: object) -> None:
         """See `kinds.base.Live`."""
@@ -168,7 +171,7 @@ class Session:
         crew.tools.wheel.set(self, now + crew.dial_timeout_ns)
         self._core = crew.upgrade(self._path)
         try:
-            self._wire = Wire(crew.tools.loop, crew.address, self)
+            self._wire = dial(crew.tools.loop, crew.address, self, crew.tls)
         except OSError as exc:
             self._refuse(now, dial_error(exc.errno or errno.EIO))
 

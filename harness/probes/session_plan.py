@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Final
 from harness.probes.kinds import kinds
 from harness.probes.plan_keys import VISIBLE, Keys, PlanError
 from harness.probes.policies import EAGER, POLICIES
+from harness.probes.tls import tls_plan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.probes.policies import Policy
+    from harness.probes.tls import TlsPlan
 
 _MAX_BEAT_MS: Final = 9000
 """Coder ends an echo socket after 10 s without a message."""
@@ -27,6 +29,7 @@ class SessionGroup:
     host: str
     port: int
     headers: tuple[tuple[str, str], ...]
+    tls: TlsPlan | None
     dial_timeout_ms: float
     ping_every_ms: float
     ping_timeout_ms: float
@@ -90,6 +93,7 @@ def _group(keys: Keys, where: str) -> SessionGroup:
         host=keys.text("host", pattern=VISIBLE),
         port=keys.whole("port", 1, 0xFFFF),
         headers=tuple(keys.headers("headers").items()),
+        tls=tls_plan(keys),
         dial_timeout_ms=keys.number("dial_timeout_ms", 1, 60_000, 2000),
         ping_every_ms=keys.number("ping_every_ms", 10, 60_000, 1000),
         ping_timeout_ms=keys.number("ping_timeout_ms", 10, 60_000, 2000),

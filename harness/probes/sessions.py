@@ -10,6 +10,7 @@ from harness.probes.session import Session, State
 from harness.probes.session_dial import Upgrade
 from harness.probes.session_frames import Frames
 from harness.probes.tcp import resolve
+from harness.probes.tls import prepare_tls
 from harness.probes.wheel import Wheel
 
 if TYPE_CHECKING:
@@ -55,15 +56,16 @@ class Crew:
         self.beat_ns = int(group.beat_ms * _MILLI)
         # Counted from ping to ping, which a missing pong makes longer.
         self.flood = int(_FLOOD_PER_S * max(1.0, (group.ping_every_ms + group.ping_timeout_ms) / 1000))
+        self.tls = prepare_tls(group.tls, group.host)
         self._host, self._port = group.host, group.port
 
     def upgrade(self, path: str) -> Upgrade:
         """Begin a handshake."""
-        return Upgrade(self._host, self._port, path)
+        return Upgrade(self._host, self._port, path, secure=self.tls is not None)
 
 
 class Sessions:
-    """All sessions. Raises PlanError for names that do not resolve."""
+    """All sessions. Raises PlanError for names that do not resolve and certificates that do not load."""
 
     def __init__(self, plan: Plan, loop: AbstractEventLoop, ledger: Ledger) -> None:
         self._tools = Tools(loop, ledger, plan.upstream_header, plan.herd.seed)

@@ -14,7 +14,7 @@ HARNESS = ROOT / "harness"
 
 PURE = {
     "errors", "events", "eventlog", "records", "edges", "series", "folds", "ledger", "timeline", "recovery", "objectives", "verdict",
-    "judge", "gates", "fitness", "receipts", "known_issues", "loadlog", "reports", "timings", "populations", "survival",
+    "judge", "gates", "fitness", "receipts", "known_issues", "loadlog", "reports", "timings", "populations", "recount", "survival",
 }  # fmt: skip
 """Functions over a run directory."""
 
@@ -70,7 +70,8 @@ ALLOWED = {
     "series": {"edges", "records"},
     "folds": {"records", "series"},
     "ledger": {"errors"},
-    "populations": {"ledger", "series", "survival"},
+    "populations": {"ledger", "recount", "series", "survival"},
+    "recount": set(),
     "survival": set(),
     "openfiles": set(),
     "recovery": {"records", "series", "timeline"},

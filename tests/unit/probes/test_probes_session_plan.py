@@ -6,6 +6,7 @@ import pytest
 
 from harness.errors import UsageError
 from harness.probes.plan import parse_plan
+from harness.probes.tls import TlsPlan
 
 SESSION = {"id": "w", "host": "h", "port": 80, "path": "/ws"}
 PLAN = {"v": 1, "dir": "/d", "deadline_ms": 1000, "watchers": [SESSION]}
@@ -23,7 +24,7 @@ def test_fills_in_what_a_plan_may_leave_out():
     assert (session.id, session.path) == ("w", "/ws")
     assert (group.kind, group.policy.name, group.policy.pause_s(7, 0.9)) == ("watch", "eager", 0.05)
     assert (group.dial_timeout_ms, group.ping_every_ms, group.ping_timeout_ms) == (2000, 1000, 2000)
-    assert (group.beat_ms, group.headers) == (1000, ())
+    assert (group.beat_ms, group.headers, group.tls) == (1000, (), None)
     assert (plan.herd.step_ms, plan.herd.at_once, plan.herd.seed) == (5, 100, 0)
 
 
@@ -78,6 +79,13 @@ def test_names_what_is_wrong_about_the_herd(key, value, text):
     with pytest.raises(UsageError) as caught:
         parsed(SESSION, **{key: value})
     assert str(caught.value) == text
+
+
+def test_tls_is_read_as_for_lanes():
+    (session,) = parsed({**SESSION, "tls": {"server_name": "coder.test"}}).watchers
+    assert session.group.tls == TlsPlan(server_name="coder.test")
+    with pytest.raises(UsageError, match=r'watchers\[0\]\.tls: verify must be true or false, saw "no"'):
+        parsed({**SESSION, "tls": {"verify": "no"}})
 
 
 def test_two_sessions_with_one_id_are_refused():
