@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _SLICE: Final = 4096
 """Bytes read in one go: a flood of the smallest frames must be seen before it has cost the meter much."""
+_SECOND: Final = 1_000_000_000
+_FLOOD: Final = 2000
+"""Frames in a second that are too many, be it of pings we must answer. A busy workspace makes a few."""
 _CAUSES: Final = {EOF: "eof", TLS_FAILED: "tls"}
 
 
@@ -49,6 +52,7 @@ class Session:
         "_crew",
         "_draws",
         "_frames",
+        "_frames_since",
         "_next_ping",
         "_path",
         "_pinged",
@@ -78,8 +82,7 @@ class Session:
         self._core: Upgrade | Core | None = None
         self._attempt = self._waits = self._draws = 0
         self._upstream = 0
-        self._frames = 0
-        """Frames since our last ping, to tell a flood."""
+        self._frames = self._frames_since = 0
         self._pinged = 0
         """When the ping was sent that is not answered yet, 0 if there is none."""
         self._next_ping = 0
@@ -204,6 +207,8 @@ class Session:
         kept = self._core if isinstance(self._core, Core) else None
         read = self._crew.tools.frames.read(kept, data)
         self._core = read.core
+        if now - self._frames_since > _SECOND:
+            self._frames, self._frames_since = 0, now
         self._frames += len(read.events)
         for opcode, payload in read.events:
             if self.state is not State.OPEN:
@@ -224,7 +229,7 @@ class Session:
             self._drop(now, "close", "server", closed, reply)
         elif failed is not None:  # not WebSocket, or too much of it: the reply says so
             self._drop(now, "close", "client", failed, reply)
-        elif self._frames > self._crew.flood:
+        elif self._frames > _FLOOD:
             self._drop(now, "flood", "client", CloseCode.POLICY_VIOLATION, close(CloseCode.POLICY_VIOLATION))
         elif reply:
             self.send(reply)
@@ -236,7 +241,7 @@ class Session:
             self._drop(now, "silent", "client")
             return
         if not self._pinged and now >= self._next_ping:
-            self._pinged, self._frames = now, 0
+            self._pinged = now
             self._next_ping = now + crew.ping_every_ns
             self.send(ping(now.to_bytes(8, "big")))
         if self.memo is not None and self.state is State.OPEN and now >= self.memo.due:
@@ -286,7 +291,7 @@ class Session:
         crew.ledger.live -= self.first
         self.first = False
         self._core = None
-        self._upstream = self._pinged = self._frames = 0
+        self._upstream = self._pinged = self._frames = self._frames_since = 0
 
     def _row(self, at: int, ev: str, **more: object) -> None:
         crew = self._crew

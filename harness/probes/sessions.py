@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from harness.probes.tcp import Address
 
 _MILLI: Final = 1_000_000
-_FLOOD_PER_S: Final = 1000
-"""Frames per second above which a stream is a flood, be it of pings we must answer. A busy workspace makes a few."""
 
 
 class Tools:
@@ -54,8 +52,6 @@ class Crew:
         self.ping_every_ns = int(group.ping_every_ms * _MILLI)
         self.ping_timeout_ns = int(group.ping_timeout_ms * _MILLI)
         self.beat_ns = int(group.beat_ms * _MILLI)
-        # Counted from ping to ping, which a missing pong makes longer.
-        self.flood = int(_FLOOD_PER_S * max(1.0, (group.ping_every_ms + group.ping_timeout_ms) / 1000))
         self.tls = prepare_tls(group.tls, group.host)
         self._host, self._port = group.host, group.port
 
