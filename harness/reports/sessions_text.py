@@ -67,11 +67,15 @@ def _gaps(back: list[Drop]) -> list[str]:
         return []
     by_gap = sorted(back, key=lambda d: (d.parts.total, d.session, d.at))
     gaps = [d.parts.total for d in by_gap]
-    lines = []
+    labels: dict[int, list[str]] = {}
     for label, share in (("p50", 0.5), ("p95", 0.95), ("max", 1.0)):
-        drop = by_gap[gaps.index(quantile(gaps, share))]
+        labels.setdefault(gaps.index(quantile(gaps, share)), []).append(label)
+    lines = []
+    for at, names in sorted(labels.items()):
+        drop = by_gap[at]
         parts = " + ".join(f"{part} {getattr(drop.parts, part) / SECOND:.2f}" for part in _PARTS)
-        lines.append(f"    gap {label} {drop.parts.total / SECOND:7.2f} s = {parts}  ({drop.attempts} dials)")
+        dials = f"{drop.attempts} dial{'s' * (drop.attempts != 1)}"
+        lines.append(f"    gap {', '.join(names)}: {drop.parts.total / SECOND:.2f} s = {parts}  ({dials})")
     return lines
 
 

@@ -124,7 +124,7 @@ def test_the_report_shows_each_population_with_the_parts_of_its_gaps(seen: Any) 
     for line in (
         "watch.eager: 1 of 1 opened, 1 dropped in the window, 1 back",
         "1 by close 1001 from ?",
-        "gap max    1.20 s = detect 0.20 + backoff 0.80 + dial 0.10 + resume 0.10  (1 dials)",
+        "gap p50, p95, max: 1.20 s = detect 0.20 + backoff 0.80 + dial 0.10 + resume 0.10  (1 dial)",
         "back: 50% in 1.2 s, 95% in 1.2 s",
         "watch.vscode: 1 of 1 opened, 1 dropped in the window, 0 back, 1 gave up",
         "back: 50% never seen, 95% never seen (1 of 1 last seen down)",
