@@ -65,7 +65,7 @@ def _settings(command: Callable[..., Any]) -> Callable[..., Any]:
     options = [
         click.option("--stack", help="Where Coder runs: local."),
         click.option("--replicas", help="Coder replicas behind the balancer."),
-        click.option("--size", help="Load level: dev, nightly, gameday."),
+        click.option("--size", help="Load level: dev, nightly, gameday, gameday-2000, gameday-3000."),
         click.option("--seed", help="Seed of every choice."),
         click.option("--time-scale", help="Speed of the server's own timers; below 1 only the stand-in can."),
         click.option("--runs-dir", help="Folder for run directories."),

@@ -87,7 +87,7 @@ class Settings(BaseModel):
     stack: Literal["local", "fake"] = Field("local", description="where Coder runs")
     replicas: int = Field(3, ge=2, le=9, description="Coder replicas behind the balancer")
     balancer: Literal["tuned", "k8s-default"] = Field("tuned", description="profile of the balancer's health checks")
-    size: Literal["dev", "nightly", "gameday"] = Field("dev", description="load level")
+    size: Literal["dev", "nightly", "gameday", "gameday-2000", "gameday-3000"] = Field("dev", description="load level")
     seed: int | None = Field(None, ge=0, description="seed of every choice; drawn and printed when not given")
     time_scale: float = Field(
         1.0, ge=0.05, le=1.0, description="speed of the server's own timers; below 1 only the stand-in can"

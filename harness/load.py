@@ -2,8 +2,8 @@
 
 Locust patches the process that imports it, so it runs in children only; this module names it on their command line,
 and `loadlog` reads their records back.
-A simulated user makes one request per second on average (`loadtests/dashboard.py`), so users and requests per second
-are the same number.
+A simulated user makes one request per second on average, in every file of `loadtests/`, so users and requests per
+second are the same number.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-SIZES: Final = {"dev": 20, "nightly": 60, "gameday": 180}
-"""Requests per second of each size. 180 is what Coder's reference architecture plans for 1,000 users
-(docs/admin/infrastructure/validated-architectures)."""
+SIZES: Final = {"dev": 20, "nightly": 60, "gameday": 180, "gameday-2000": 300, "gameday-3000": 550}
+"""Requests per second of each size. 180, 300 and 550 are what Coder's validated architectures plan for 1,000, 2,000 and
+3,000 users (docs/admin/infrastructure/validated-architectures)."""
 
 USER_PACE: Final = 1.0
 """Requests per second of one user."""
@@ -74,10 +74,12 @@ class LoadPlan:
     pace: float = USER_PACE
     upstream_header: str = "X-Chaos-Upstream"
     bypass_rate_limit: bool = False
+    connect_timeout_s: float = 5.0
+    network_timeout_s: float = 10.0
 
     def __post_init__(self) -> None:
         """Refuse what Locust would take and then make no load of."""
-        for field in ("users", "spawn_rate", "processes", "pace"):
+        for field in ("users", "spawn_rate", "processes", "pace", "connect_timeout_s", "network_timeout_s"):
             if getattr(self, field) <= 0:
                 raise UsageError(f"load: {field} must be above 0, not {getattr(self, field)}")
 
@@ -107,6 +109,8 @@ class LoadPlan:
             "CHAOS_LOAD_SEED": str(self.seed),
             "CHAOS_LOAD_PACE": str(self.pace),
             "CHAOS_LOAD_FIRST_USER": str(first),
+            "CHAOS_LOAD_CONNECT_TIMEOUT": str(self.connect_timeout_s),
+            "CHAOS_LOAD_NETWORK_TIMEOUT": str(self.network_timeout_s),
             "CHAOS_LOAD_UPSTREAM_HEADER": self.upstream_header,
         }
         if self.bypass_rate_limit:

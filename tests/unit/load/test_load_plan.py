@@ -50,6 +50,8 @@ def test_environment_is_complete_and_clean(tmp_path: Path) -> None:
         "CHAOS_LOAD_SEED": "7",
         "CHAOS_LOAD_PACE": "1.0",
         "CHAOS_LOAD_FIRST_USER": "0",
+        "CHAOS_LOAD_CONNECT_TIMEOUT": "5.0",
+        "CHAOS_LOAD_NETWORK_TIMEOUT": "10.0",
         "CHAOS_LOAD_UPSTREAM_HEADER": "X-Chaos-Upstream",
     }
 
@@ -69,14 +71,22 @@ def test_bypass_only_when_asked_for(tmp_path: Path) -> None:
     assert child.env["CHAOS_LOAD_BYPASS"] == "1"
 
 
-@pytest.mark.parametrize("field", ["users", "spawn_rate", "processes", "pace"])
+@pytest.mark.parametrize(
+    "field", ["users", "spawn_rate", "processes", "pace", "connect_timeout_s", "network_timeout_s"]
+)
 def test_a_load_of_nothing_is_refused(tmp_path: Path, field: str) -> None:
     with pytest.raises(UsageError, match=f"^load: {field} must be above 0, not 0$"):
         make_plan(tmp_path, "http://h", **{field: 0})
 
 
 def test_sizes() -> None:
-    assert {size: users_for(size) for size in SIZES} == {"dev": 20, "nightly": 60, "gameday": 180}
+    assert {size: users_for(size) for size in SIZES} == {
+        "dev": 20,
+        "nightly": 60,
+        "gameday": 180,
+        "gameday-2000": 300,
+        "gameday-3000": 550,
+    }
 
 
 def test_no_locust_in_our_process() -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import RunDirError
-from harness.loadlog import LoadRequest, requests, totals
-from harness.records import LOAD, LOAD_END, LOAD_START, Outcome
+from harness.loadlog import Dropped, LoadRequest, dropped, requests, settled, totals
+from harness.records import LOAD, LOAD_DROPPED, LOAD_END, LOAD_START, Outcome
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,9 +33,9 @@ def test_overlapping_requests_are_paired_and_open_ones_are_censored(tmp_path: Pa
     marks = start(0, 10), start(1, 11, 1), start(2, 12), end(1, 13, Outcome.RESET, 1), end(0, 15)
     path = write(tmp_path, *marks, names=["GET /a", "GET /b"])
     assert list(requests(path)) == [
-        LoadRequest("GET /b", 11, 13, Outcome.RESET, 200, 8081, 12),
-        LoadRequest("GET /a", 10, 15, Outcome.OK, 200, 8081, 12),
-        LoadRequest("GET /a", 12, 0, Outcome.UNKNOWN, 0, 0, 0),
+        LoadRequest("GET /b", 11, 11, 13, Outcome.RESET, 200, 8081, 12),
+        LoadRequest("GET /a", 10, 10, 15, Outcome.OK, 200, 8081, 12),
+        LoadRequest("GET /a", 12, 12, 0, Outcome.UNKNOWN, 0, 0, 0),
     ]
     assert [request.censored for request in requests(path)] == [False, False, True]
 
@@ -44,17 +44,17 @@ def test_totals_count_every_start(tmp_path: Path) -> None:
     path = write(tmp_path, start(0, 1), end(0, 2), start(1, 3), names=["GET /"])
     with path.open("ab") as file:
         file.write(b"half")
-    assert totals([path, path]) == (4, 2, {Outcome.OK: 2}, 2)
+    assert totals([path, path]) == (4, 2, {Outcome.OK: 2}, 2, 0)
 
 
 def test_a_torn_end_leaves_the_request_censored(tmp_path: Path) -> None:
     path = write(tmp_path, start(0, 1), end(0, 2), names=["GET /"])
     path.write_bytes(path.read_bytes()[:-1])
-    assert totals([path]) == (1, 1, {}, 1)
+    assert totals([path]) == (1, 1, {}, 1, 0)
 
 
 def test_no_request_no_names_file(tmp_path: Path) -> None:
-    assert totals([write(tmp_path)]) == (0, 0, {}, 0)
+    assert totals([write(tmp_path)]) == (0, 0, {}, 0, 0)
 
 
 def test_missing_names_file(tmp_path: Path) -> None:
@@ -70,3 +70,23 @@ def test_name_out_of_range(tmp_path: Path) -> None:
 def test_end_without_start(tmp_path: Path) -> None:
     with pytest.raises(RunDirError, match="request 0 ends and has not started"):
         list(requests(write(tmp_path, end(0, 1), names=["GET /"])))
+
+
+def test_a_late_start_tells_when_it_was_intended(tmp_path: Path) -> None:
+    late = (LOAD_START, Outcome.UNKNOWN, 0, 0, 0, 0, 1500, 5_000_000)
+    (request,) = requests(write(tmp_path, late, end(0, 6_000_000), names=["GET /"]))
+    assert (request.intended, request.start, request.end) == (3_500_000, 5_000_000, 6_000_000)
+
+
+def test_dropped_arrivals_are_no_requests_and_are_counted(tmp_path: Path) -> None:
+    drop = (LOAD_DROPPED, Outcome.UNKNOWN, 0, 1, 0, 0, 0, 4)
+    path = write(tmp_path, start(0, 1), drop, end(0, 5), drop, names=["GET /", "DROPPED Someone"])
+    assert [request.name for request in requests(path)] == ["GET /"]
+    assert list(dropped(path)) == [Dropped("DROPPED Someone", 4)] * 2
+    assert totals([path]) == (1, 0, {Outcome.OK: 1}, 0, 2)
+
+
+def test_a_censored_request_is_bad_once_it_is_older_than_its_limit(tmp_path: Path) -> None:
+    path = write(tmp_path, start(0, 100), start(1, 500), start(2, 600), end(2, 601, Outcome.RESET), names=["GET /"])
+    settles = {request.start: settled(request, 1000, 700) for request in requests(path)}
+    assert settles == {100: Outcome.READ_TIMEOUT, 500: Outcome.UNKNOWN, 600: Outcome.RESET}
