@@ -3,31 +3,42 @@
 ```
 CODER_SESSION_TOKEN         one session token for every user; for a run by hand
 CHAOS_LOAD_TOKENS           file with one session token per line; user k takes line k mod n. Wins over the above
-CHAOS_LOAD_RECORDS          records file to create; without it nothing is recorded
+CHAOS_LOAD_RECORDS          records file to create; without it nothing is recorded. {worker} stands for the number that
+                            Locust's master gave to the worker, {pid} for the process id
 CHAOS_LOAD_SEED             whole number; the same seed gives every user the same decisions. Default 0
-CHAOS_LOAD_PACE             requests per second and user, on average. Default 1.0
+CHAOS_LOAD_PACE             requests (closed) or arrivals (open) per second and user, on average. Default 1.0
+CHAOS_LOAD_IN_FLIGHT        requests that one open-loop user may have in flight. Default 10
+CHAOS_LOAD_CONNECT_TIMEOUT  seconds until a dial, and then until a TLS handshake, is given up. Default 5
+CHAOS_LOAD_NETWORK_TIMEOUT  seconds until an answer is given up. Default 10
 CHAOS_LOAD_FIRST_USER       number of the first user of this process, so that several processes share one numbering
 CHAOS_LOAD_UPSTREAM_HEADER  response header in which the balancer names the replica, as HOST:PORT
-CHAOS_LOAD_BYPASS           1 sends `X-Coder-Bypass-Ratelimit`; only for tokens of an owner, others get 428 for it
+CHAOS_LOAD_BYPASS           1 sends `X-Coder-Bypass-Ratelimit`, for users whose token is an owner's
 ```
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+PER_WORKER: Final = 10_000
+"""Users are numbered in blocks of this size, one block per worker of a distributed run."""
+
 
 class Settings(NamedTuple):
-    """The environment of a load process, parsed. `pace` is in requests per second and user."""
+    """The environment of a load process, parsed. Times are seconds, `pace` is per second and user."""
 
     tokens: tuple[str, ...]
-    records: Path | None
+    records: str
     seed: int
     pace: float
+    in_flight: int
+    connect_timeout: float
+    network_timeout: float
     first_user: int
     upstream_header: str
     bypass: bool
@@ -35,15 +46,14 @@ class Settings(NamedTuple):
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Settings:
         """Parse `environ`; a `ValueError` or `OSError` names what is wrong with it."""
-        records = environ.get("CHAOS_LOAD_RECORDS")
-        pace = _number(environ, "CHAOS_LOAD_PACE", 1.0)
-        if pace <= 0:
-            raise ValueError(f"CHAOS_LOAD_PACE must be above 0 requests per second, not {pace}")
         return cls(
             tokens=_tokens(environ),
-            records=Path(records) if records else None,
+            records=environ.get("CHAOS_LOAD_RECORDS", ""),
             seed=int(_number(environ, "CHAOS_LOAD_SEED", 0)),
-            pace=pace,
+            pace=_positive(environ, "CHAOS_LOAD_PACE", 1.0, "requests per second"),
+            in_flight=int(_positive(environ, "CHAOS_LOAD_IN_FLIGHT", 10, "requests", least=1)),
+            connect_timeout=_positive(environ, "CHAOS_LOAD_CONNECT_TIMEOUT", 5.0, "seconds"),
+            network_timeout=_positive(environ, "CHAOS_LOAD_NETWORK_TIMEOUT", 10.0, "seconds"),
             first_user=int(_number(environ, "CHAOS_LOAD_FIRST_USER", 0)),
             upstream_header=environ.get("CHAOS_LOAD_UPSTREAM_HEADER", "X-Chaos-Upstream"),
             bypass=environ.get("CHAOS_LOAD_BYPASS") == "1",
@@ -55,10 +65,21 @@ class Settings(NamedTuple):
         The token travels only in the header: with the session cookie, Coder would ask for a CSRF token on every POST
         (coderd/httpmw/csrf.go).
         """
-        headers = {"Coder-Session-Token": self.tokens[user % len(self.tokens)], "Accept": "application/json"}
-        if self.bypass:
-            headers["X-Coder-Bypass-Ratelimit"] = "true"
-        return headers
+        return {"Coder-Session-Token": self.tokens[user % len(self.tokens)], "Accept": "application/json"}
+
+    def first_of(self, worker: int | None) -> int:
+        """Number of the first user of a process; `worker` is its number in a distributed run, None in no such run."""
+        return self.first_user + PER_WORKER * (worker or 0)
+
+    def records_of(self, worker: int | None) -> Path | None:
+        """Records file of a process. A `ValueError` says that several processes would share one."""
+        if worker is not None and self.records and "{worker}" not in self.records and "{pid}" not in self.records:
+            raise ValueError(
+                f"CHAOS_LOAD_RECORDS is {self.records!r}, the same file for every worker: put {{worker}} or {{pid}}"
+                " into its name"
+            )
+        path = self.records.replace("{worker}", str(worker or 0)).replace("{pid}", str(os.getpid()))
+        return Path(path) if path else None
 
 
 def _tokens(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -68,6 +89,13 @@ def _tokens(environ: Mapping[str, str]) -> tuple[str, ...]:
         where = f"{file} is empty" if file else "neither CHAOS_LOAD_TOKENS nor CODER_SESSION_TOKEN is set"
         raise ValueError(f"no session token: {where}; `coder tokens create` makes one")
     return tuple(lines)
+
+
+def _positive(environ: Mapping[str, str], key: str, default: float, unit: str, least: float = 0.0) -> float:
+    value = _number(environ, key, default)
+    if value <= 0 or value < least:
+        raise ValueError(f"{key} must be {f'at least {least:g}' if least else 'above 0'} {unit}, not {value:g}")
+    return value
 
 
 def _number(environ: Mapping[str, str], key: str, default: float) -> float:

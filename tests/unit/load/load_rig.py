@@ -16,8 +16,11 @@ from harness.load import LoadPlan, LoadProcess
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LOADTESTS = Path(__file__).parents[3] / "loadtests"
+ROOT = Path(__file__).parents[3]
+LOADTESTS = ROOT / "loadtests"
 LOCUSTFILES = Path(__file__).parent / "locustfiles"
+PATHS = os.pathsep.join([str(ROOT), str(LOADTESTS)])
+"""So that the children import the harness and the load of this tree, wherever another one is installed."""
 
 
 def make_plan(folder: Path, host: str, **changes: Any) -> LoadPlan:
@@ -39,7 +42,7 @@ def make_plan(folder: Path, host: str, **changes: Any) -> LoadPlan:
 def start(process: LoadProcess, **env: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         process.argv,
-        env=process.env | env,
+        env=process.env | {"PYTHONPATH": PATHS} | env,
         cwd=process.cwd,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -76,15 +79,16 @@ def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
 
 def fixed_gets(folder: Path, host: str, paths: str, gets: int = 1, **env: str) -> tuple[int, str, Path]:
     """Run the locustfile of fixed requests to its end: exit code, output, records."""
-    (process,) = make_plan(folder, host, file=LOCUSTFILES / "fixed_gets.py").children()
-    env |= {"PYTHONPATH": str(LOADTESTS), "PATHS": paths, "GETS": str(gets)}
+    plan = make_plan(folder, host, file=LOCUSTFILES / "fixed_gets.py", connect_timeout_s=0.3, network_timeout_s=0.4)
+    (process,) = plan.children()
+    env |= {"PATHS": paths, "GETS": str(gets)}
     code, out = finish(start(process, **env))
     return code, out, process.records
 
 
 def virtual_user(visits: int, status: str, **env: str) -> list[tuple[float, str]]:
     """What a dashboard user asks for in virtual time."""
-    env |= {"PATH": os.environ["PATH"], "PYTHONPATH": str(LOADTESTS), "CODER_SESSION_TOKEN": "t"}
+    env |= {"PATH": os.environ["PATH"], "PYTHONPATH": PATHS, "CODER_SESSION_TOKEN": "t"}
     command = [sys.executable, str(LOCUSTFILES / "virtual_user.py"), str(visits), status]
     out = subprocess.run(command, env=env, check=True, capture_output=True, text=True, timeout=20).stdout
     return [(at, route) for at, route in json.loads(out)]

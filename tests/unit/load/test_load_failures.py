@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def test_every_kill_is_a_failure(api: Api, tmp_path: Path) -> None:
     code, _, records = fixed_gets(tmp_path, api.url, "/kill-second", gets=100)
     assert code == 0
-    assert totals([records]) == (100, 0, {Outcome.OK: 50, Outcome.CLOSED: 50}, 0)
+    assert totals([records]) == (100, 0, {Outcome.OK: 50, Outcome.CLOSED: 50}, 0, 0)
     assert api.killed == 50
 
 

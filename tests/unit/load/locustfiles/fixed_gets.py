@@ -15,9 +15,6 @@ if os.environ.get("UNMASK") == "0":
 
 
 class FixedUser(CoderUser):
-    connection_timeout = 0.3
-    network_timeout = 0.4
-
     @task
     def run_all(self) -> None:
         for path in os.environ["PATHS"].split():

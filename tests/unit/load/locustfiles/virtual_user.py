@@ -5,6 +5,7 @@ import os
 import sys
 from itertools import count
 
+import _pages
 import dashboard
 from _client import CoderUser
 from _settings import Settings
@@ -22,7 +23,7 @@ class Clock:
         return cls.now
 
 
-class VirtualUser(dashboard.DashboardUser):
+class VirtualUser(dashboard.ClosedDashboardUser):
     host = "http://127.0.0.1:1"
 
     def stay(self, seconds: float) -> None:
@@ -41,7 +42,7 @@ class VirtualUser(dashboard.DashboardUser):
         asked.append((Clock.now, "/authcheck"))
 
 
-dashboard.time = Clock
+_pages.time = Clock
 CoderUser.settings = Settings.of(os.environ)
 CoderUser.numbers = count(CoderUser.settings.first_user)
 user = VirtualUser(Environment())
