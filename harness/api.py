@@ -67,7 +67,7 @@ class Scenario:
 def scenario(
     *,
     objectives: Sequence[Objective],
-    load: str = "dashboard",
+    load: str = "mixed",
     tags: Sequence[str] = ("nightly",),
     rules: Sequence[str] = (),
 ) -> Callable[[Body], Scenario]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _TERMINAL = ("succeeded", "failed", "canceled")
 _JOB_S = 30.0
 _CREATED = (200, 201)
+_OWNERS = 12
+"""Users of the load with a workspace of their own. Each costs a build at the start, so a larger load has no more."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,12 @@ async def bootstrap(api: Api, run: str, users: int, workspaces: int) -> World:
     template = await _template(api, admin, org, run)
     tokens = [await _user(api, admin, org, run, number) for number in range(users)]
     made = [await create_workspace(api, admin, template, f"chaos-{run}-{number}") for number in range(workspaces)]
-    for workspace in made:
+    # Users of the load look at their own workspaces, and some build: `load-K` is the name by which user K knows its own.
+    own = [
+        await create_workspace(api, token, template, f"load-{number}-{run}")
+        for number, token in enumerate(tokens[:_OWNERS])
+    ]
+    for workspace in [*made, *own]:
         await _until_built(api, admin, f"/workspaces/{workspace}", ("latest_build", "job"))
     return World(admin, tokens, template, made)
 

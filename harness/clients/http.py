@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from contextlib import asynccontextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -48,9 +49,13 @@ class HttpApi:
 
 @asynccontextmanager
 async def http_client() -> AsyncIterator[httpx.AsyncClient]:
-    """Open a client that ignores the caller's proxies and environment and keeps no connection."""
+    """Open a client that ignores the caller's proxies and environment and keeps neither connections nor cookies.
+
+    With the cookie of a login, a write under another user's token is refused as forged (coderd/httpmw/csrf.go).
+    """
     limits = httpx.Limits(max_keepalive_connections=0)
-    async with httpx.AsyncClient(timeout=_TIMEOUT, limits=limits, trust_env=False) as client:
+    no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+    async with httpx.AsyncClient(timeout=_TIMEOUT, limits=limits, trust_env=False, cookies=no_cookies) as client:
         yield client
 
 

@@ -8,7 +8,7 @@ from harness import events as ev
 from harness import recovery
 from harness.folds import p95_limit
 from harness.known_issues import register
-from harness.loadlog import requests
+from harness.loadlog import dropped, requests
 from harness.records import Outcome
 from harness.reports.sessions_text import sessions_block
 from harness.series import SECOND, Interval, Series, degraded, quantile
@@ -161,13 +161,16 @@ def _latency(run: RunView) -> str:
 def _load_rows(run: RunView, phases: list[tuple[str, Interval]]) -> list[str]:
     started = run.last(ev.LoadStarted)
     rows: dict[str, list[tuple[int, bool]]] = {name: [] for name, _ in phases}
-    censored = 0
+    censored = unsent = 0
+    late: list[int] = []
     for path in [run.directory / name for name in (started.files if started else [])]:
         for request in requests(path) if path.is_file() else ():
             censored += request.censored
-            phase = next((n for n, w in phases if w.lo <= request.start < w.hi), None)
+            late.append(request.start - request.intended)
+            phase = next((n for n, w in phases if w.lo <= request.intended < w.hi), None)
             if phase and not request.censored:
-                rows[phase].append((request.end - request.start, request.outcome == Outcome.OK))
+                rows[phase].append((request.end - request.intended, request.outcome == Outcome.OK))
+        unsent += sum(1 for _ in dropped(path)) if path.is_file() else 0
     out = []
     for name, values in rows.items():
         if values:
@@ -175,8 +178,10 @@ def _load_rows(run: RunView, phases: list[tuple[str, Interval]]) -> list[str]:
             q = [f"p{p} {quantile(times, p / 100) / 1e6:8.1f} ms" for p in (50, 95, 99)]
             bad = sum(not v[1] for v in values)
             out.append(
-                f"  load    {name:<9} {'  '.join(q)}  n={len(values)}  failed {bad}  (closed loop: gates nothing)"
+                f"  load    {name:<9} {'  '.join(q)}  n={len(values)}  failed {bad}  (partly people who wait: gates nothing)"
             )
+    if late:
+        out.append(f"  load    sent late p99 {quantile(sorted(late), 0.99) / 1e6:.1f} ms, {unsent} arrivals dropped")
     if censored:
         out.append(f"  load    {censored} requests were still open at the stop")
     return out

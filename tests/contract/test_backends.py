@@ -195,6 +195,8 @@ def test_meter_load_and_truth(lab: Lab) -> None:
         assert counted.started >= 4
         assert counted.outcomes[Outcome.OK] >= 4
         assert counted.torn == 0
+        own = await bootstrap.create_workspace(stack.api("coder-1"), world.user_tokens[0], world.template, "of-a-user")
+        assert own not in world.workspaces, "a login's cookie must not follow us into another user's write"
         by_api = await truth.by_api(stack.api("coder-3"), world.admin, world.workspaces, "coder-3")
         assert all(rows == {"1": ["start", 1]} for rows in by_api.builds.values())
         assert set(by_api.builds) == set(world.workspaces)
