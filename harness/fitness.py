@@ -110,7 +110,8 @@ def _meter(run: RunView) -> list[Gate]:
     for series in run.series():
         _, missing, all_ = series.count_bad(window)
         unknown, due = unknown + missing, due + all_
-        if series.lane.kind in ("fresh", "db"):  # a slot of a kept connection waits for it: that is the server's lateness
+        # A slot of a kept connection waits for it: that is the server's lateness.
+        if series.lane.kind in ("fresh", "db"):
             lateness += [series.lateness[i] for i in series.range(window)]
     worst = max((stall.hi - stall.lo for stall in _within(run.stalls, window)), default=0) / SECOND
     p99 = quantile(sorted(lateness), 0.99) / 1e6 if lateness else 0.0

@@ -16,6 +16,8 @@ BUGS: Mapping[str, str] = MappingProxyType(
         "holds-lock-in-request": "Every authenticated request holds a shared advisory lock for 100 ms (wall) or more "
         "inside one transaction; every third build post needs it exclusively.",
         "lock-with-timeout": "Twin of holds-lock-in-request: PostgreSQL ends such a session after 400 ms (wall) idle.",
+        "n-plus-one": "Every authenticated request makes 40 more round trips to the database.",
+        "few-more-queries": "Twin of n-plus-one: 6 more.",
     },
 )
 

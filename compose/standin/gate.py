@@ -16,6 +16,7 @@ from standin.routing import Access, Handler, Route, answer
 from standin.services import Services
 
 _DEADLINE_SECONDS = 50.0  # wall: whatever the database does, no plain request stays open for a minute
+_MORE_QUERIES = {"n-plus-one": 40, "few-more-queries": 6}
 _BYPASS = "X-Coder-Bypass-Ratelimit"
 
 
@@ -27,6 +28,7 @@ def guard(route: Route, services: Services) -> Handler:
     """Wrap a route's handler with everything the route asks for."""
     bugs = services.settings.bugs
     holds_lock = bool(bugs & LOCK_BUGS) and route.access is not Access.PUBLIC
+    more = max((count for bug, count in _MORE_QUERIES.items() if bug in bugs), default=0)
     limited = "holds-lock-in-request" not in bugs
     turns = itertools.cycle((True, False, False))  # were every build exclusive, a calm system would already queue
 
@@ -43,6 +45,8 @@ def guard(route: Route, services: Services) -> Handler:
         if route.access is not Access.PUBLIC:
             actor = await authenticate(services.db, request)
             request[ACTOR] = actor
+            for _ in range(more):
+                await services.db.value("SELECT 1")
         headers = _take(services, route, request, actor)
         if route.access is Access.OWNER and actor is not None and not actor.owner:
             raise forbidden()

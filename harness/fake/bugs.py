@@ -22,6 +22,8 @@ NAMES = (
     "heartbeat-1.3x",
     "holds-lock-in-request",
     "lock-with-timeout",
+    "n-plus-one",
+    "few-more-queries",
 )
 
 
@@ -38,6 +40,8 @@ class Behaviour:
     heartbeat_factor: float = 1.0
     lock_hold_s: float = 0.0
     lock_limit_s: float | None = None
+    round_trips: int = 1
+    """To the database, by each request that needs it."""
 
 
 def behaviour(server_env: Mapping[str, str]) -> Behaviour:
@@ -55,4 +59,5 @@ def behaviour(server_env: Mapping[str, str]) -> Behaviour:
         heartbeat_factor=10.0 if "heartbeat-10x" in names else 1.3 if "heartbeat-1.3x" in names else 1.0,
         lock_hold_s=0.1 if "holds-lock-in-request" in names else 0.05 if "lock-with-timeout" in names else 0.0,
         lock_limit_s=0.4 if "lock-with-timeout" in names else None,
+        round_trips=41 if "n-plus-one" in names else 7 if "few-more-queries" in names else 1,
     )

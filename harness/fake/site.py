@@ -72,7 +72,7 @@ class Site:
     def latency_ns(self, db: FakeProcess | None = None) -> int:
         """How long a healthy answer takes: 1 to 2 ms, and with the database as `db` sees it 2 ms and its delay more."""
         own = _MS + self.random.randrange(11) * (_MS // 10)
-        return own + (2 * _MS + sum(db.delays_ms.values()) * _MS if db else 0)
+        return own + (2 * _MS + self.behaviour.round_trips * sum(db.delays_ms.values()) * _MS if db else 0)
 
     def shared(self, life: Life, ended: Ended) -> None:
         """Hold the deployment's lock shared for a request's time, in the time of the replica that asks."""

@@ -26,6 +26,7 @@ BUGS = {
     "heartbeat-10x": ("replica-kill", "membership-drops"),
     "watch-no-snapshot": ("replica-kill", "sessions-back watch.eager"),
     "holds-lock-in-request": ("replica-freeze", "others-not-blocked"),
+    "n-plus-one": ("db-latency", "latency-by-dose"),
 }
 """Seeded bug: the scenario that must catch it, and the objective that must fail first."""
 
@@ -35,6 +36,7 @@ TWINS = {
     "heartbeat-1.3x": "replica-kill",
     "watch-slow-snapshot": "replica-kill",
     "lock-with-timeout": "replica-freeze",
+    "few-more-queries": "db-latency",
 }
 """Legal, only slow: the scenario that must let it pass."""
 

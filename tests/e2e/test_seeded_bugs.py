@@ -34,6 +34,9 @@ TWINS = {
     "slow-commit,watch-slow-snapshot,slow-ready,heartbeat-1.3x": ("replica-kill", []),
     "lock-with-timeout": ("replica-freeze", [*LOCKED, "--set", "hold=8s"]),
 }
+LONG_BUGS = {"n-plus-one": ("db-latency", "latency-by-dose", [])}
+LONG_TWINS = {"few-more-queries": ("db-latency", [])}
+"""Only at full length, in the soak: six doses take a minute."""
 QUICK = ["--time-scale", "0.25", "--set", "baseline=2s", "--set", "calm=3s", "--set", "recovery=12s"]
 
 
@@ -99,17 +102,17 @@ def test_twins_pass(twins: str, quick: dict[str, Future[Played]]) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("twin", [name for names in TWINS for name in names.split(",")])
+@pytest.mark.parametrize("twin", [name for names in TWINS for name in names.split(",")] + [*LONG_TWINS])
 def test_each_twin_alone_passes_at_full_time(twin: str, tmp_path: Path) -> None:
-    scenario, extra = next(value for names, value in TWINS.items() if twin in names)
+    scenario, extra = next(value for names, value in (TWINS | LONG_TWINS).items() if twin in names)
     code, _, said = play(scenario, twin, tmp_path, *extra)
     assert code == 0, said
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("bug", BUGS)
+@pytest.mark.parametrize("bug", [*BUGS, *LONG_BUGS])
 def test_each_bug_fails_at_full_time(bug: str, tmp_path: Path) -> None:
-    scenario, objective, extra = BUGS[bug]
+    scenario, objective, extra = (BUGS | LONG_BUGS)[bug]
     _, verdict, said = play(scenario, bug, tmp_path, *extra)
     failed = [f["objective"] for f in verdict["findings"] if f["status"] == "FAIL"]
     assert failed[:1] == [objective], said
