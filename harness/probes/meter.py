@@ -83,11 +83,17 @@ class Meter:
     async def run(self, ending: asyncio.Future[None]) -> None:
         """Measure until `ending` is set, then finish what is under way. Raises WriteError."""
         real_time, nice = _raise_priority(self._plan.priority)
-        start = {"uvloop": False, "real_time": real_time, "nice": nice, "pid": os.getpid()}
+        start = {
+            "uvloop": False,
+            "real_time": real_time,
+            "nice": nice,
+            "nice_asked": self._plan.priority,
+            "pid": os.getpid(),
+        }
         self._output.check({"start": {"t_ns": monotonic_ns(), **start}})
         gc.collect()
         gc.freeze()  # what lives as long as we do is never scanned again
-        self._check.start(self._loop)
+        self._check.start()
         self._schedule.start(monotonic_ns() + _LEAD_NS)
         self._sessions.start()
         say({"ready": True, "t_ns": monotonic_ns()})
