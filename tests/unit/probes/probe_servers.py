@@ -178,6 +178,15 @@ async def closes_after_request(server: Server, reader: asyncio.StreamReader, _: 
     await server.request(reader)
 
 
+async def trickles(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Say one byte at a time, never enough."""
+    await server.request(reader)
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+    while not writer.transport.is_closing():
+        writer.write(b"O")
+        await asyncio.sleep(0.05)
+
+
 async def hangs(_: Server, reader: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
     await until_gone(reader)
 

@@ -13,6 +13,9 @@ from probe_metering import lane, metering, plan
 from harness.records import REDIALLED, Outcome
 
 HTML = b"<html>welcome</html>"
+SIGNED_OUT = b'{"message":"You are signed out or your session has expired. Please sign in again to continue."}'
+NO_DATABASE = b'{"message":"An internal error occurred.","detail":"Internal error fetching API key by id."}'
+CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nOKOKOK\r\n0\r\n\r\n"
 DEADLINE_MS = 1500
 BEHAVIOURS = {
     "ok": (s.saying(s.answer()), Outcome.OK),
@@ -28,9 +31,16 @@ BEHAVIOURS = {
     "500": (s.saying(s.answer(status="500 Oops")), Outcome.SERVER_ERROR),
     "502": (s.saying(s.answer(status="502 Bad Gateway")), Outcome.SERVER_ERROR),
     "404": (s.saying(s.answer(status="404 Not Found")), Outcome.OTHER_STATUS),
+    "login": (s.saying(s.answer(b"", "302 Found", "Location: /login?redirect=%2F")), Outcome.OTHER_STATUS),
+    "429": (s.saying(s.answer(status="429 Too Many Requests")), Outcome.RATE_LIMITED),
+    "401": (s.saying(s.answer(SIGNED_OUT, "401 Unauthorized")), Outcome.UNAUTHORIZED),
+    "401-of-old-builds": (s.saying(s.answer(NO_DATABASE, "401 Unauthorized")), Outcome.OTHER_STATUS),
+    "page": (s.saying(s.answer(b"<html>OK</html>", "200 OK", "Content-Type: text/html")), Outcome.WRONG_BODY),
+    "cut-in-a-chunk": (s.saying(CHUNKS[:-9], close=True), Outcome.CLOSED),
     "floods": (s.floods, Outcome.WRONG_BODY),
     "floods-headers": (s.floods_headers, Outcome.MALFORMED),
     "hangs": (s.hangs, Outcome.READ_TIMEOUT),
+    "trickles": (s.trickles, Outcome.READ_TIMEOUT),
     "never-ends": (s.saying(s.answer(b"OK" * 50)[:-20]), Outcome.READ_TIMEOUT),
 }
 MODES = ("fresh", "pinned")
@@ -65,7 +75,14 @@ def measured(tmp_path_factory):
         started = {name: running.start(handler) for name, (handler, _) in BEHAVIOURS.items()}
         ports = {**{name: server.port for name, server in started.items()}, "refuses": closed, "silent-dial": full}
         lanes = [
-            lane(2 * at + kind, ports[name], mode, rate_hz=2 if name.startswith("floods") else 5, expect_body="OK")
+            lane(
+                2 * at + kind,
+                ports[name],
+                mode,
+                rate_hz=2 if name.startswith("floods") else 5,
+                expect_body="OK",
+                expect_type="application/json" if name == "page" else None,
+            )
             for at, name in enumerate(CASES)
             for kind, mode in enumerate(MODES)
         ]
@@ -128,3 +145,29 @@ def test_only_new_connections_after_the_first_are_flagged(measured):
     assert flags == [0] + [REDIALLED] * (len(flags) - 1)
     assert {slot.flags for slot in slots_of(measured, "refuses", "pinned")} == {0}
     assert {slot.flags for slot in slots_of(measured, "ok-then-closes", "fresh")} == {0}
+
+
+def test_what_our_own_rate_did_is_told_apart_from_what_is_bad(measured):
+    final = measured.lines[-1]["lanes"]
+    for mode in MODES:
+        good, bad, undecided = final[str(2 * CASES.index("429") + MODES.index(mode))]
+        assert (good, bad) == (0, 0)
+        assert undecided >= 2
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_token_that_expires_is_unauthorized_from_then_on(servers, tmp_path, mode):
+    async def handle(server, reader, writer):
+        while True:
+            await server.request(reader)
+            writer.write(s.answer() if server.requests <= 3 else s.answer(SIGNED_OUT, "401 Unauthorized"))
+
+    server = servers.start(handle)
+    with metering(plan(tmp_path, lanes=[lane(0, server.port, mode)])) as run:
+        run.until_slots(6)
+        run.stop()
+        slots = run.slots(0)
+
+    assert {slot.outcome for slot in slots[:3]} == {Outcome.OK}
+    assert {(slot.outcome, slot.status) for slot in slots[3:]} == {(Outcome.UNAUTHORIZED, 401)}
+    assert run.lines[-1]["lanes"]["0"] == [3, len(slots) - 3, 0]

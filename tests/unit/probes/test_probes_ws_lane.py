@@ -100,6 +100,11 @@ def ends(session: s.Session) -> None:
     session.writer.close()
 
 
+def cuts_a_frame(session: s.Session) -> None:
+    session.writer.write(b"\x81\x20chaos")
+    session.writer.close()
+
+
 def says_garbage(session: s.Session) -> None:
     session.writer.write(b"\xff" * 64)
 
@@ -129,6 +134,7 @@ CASES = {
     "mute-but-alive": (echoing(mute, pings=True), TIMEOUT, False),
     "third-is-slow": (echoing(third_is_slow), [Outcome.OK, Outcome.OK, Outcome.READ_TIMEOUT], False),
     "ends": (echoing(on_second(ends)), [Outcome.OK, Outcome.CLOSED], True),
+    "cut-in-a-frame": (echoing(on_second(cuts_a_frame)), [Outcome.OK, Outcome.CLOSED], True),
     "resets": (echoing(on_second(lambda session: s.reset(session.writer))), [Outcome.OK, Outcome.RESET], True),
     "closes": (echoing(on_second(closes)), [Outcome.OK, Outcome.CLOSED], True),
     "garbage": (echoing(on_second(says_garbage)), [Outcome.OK, Outcome.MALFORMED], True),
