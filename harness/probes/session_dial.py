@@ -82,7 +82,8 @@ class Upgrade:
             raise Refused("malformed" if isinstance(problem, InvalidMessage) else "handshake")
         for event in self._core.events_received():
             if isinstance(event, Response):
-                self.upstream = port_of(event.headers.get(upstream_header, ""))
+                # Twice is no error of ours: the nearest proxy writes last.
+                self.upstream = port_of((event.headers.get_all(upstream_header) or [""])[-1])
         return rest
 
 

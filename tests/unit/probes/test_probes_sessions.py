@@ -13,8 +13,10 @@ import pytest
 from probe_metering import metering, plan, watcher
 from test_probes_outcomes import closed_port, no_room
 from websockets.frames import Frame, Opcode
+from websockets.utils import accept_key
 
 from harness.probes.kinds.watch import read_frame
+from harness.probes.session_dial import Upgrade
 
 BUILD = {"build_number": 1, "build_status": "running", "updated_at": "2026-01-02T03:04:05Z"}
 
@@ -315,3 +317,19 @@ def test_what_is_no_watch_message_is_an_error_row(message, error):
     frame = read_frame(message)
     assert frame.build is None
     assert frame.error.startswith(error)
+
+
+def test_an_upstream_that_is_named_twice_is_the_last_one():
+    upgrade = Upgrade("127.0.0.1", 80, "/ws")
+    request = upgrade.request({}).decode()
+    key = next(line for line in request.splitlines() if line.startswith("Sec-WebSocket-Key: ")).partition(": ")[2]
+    head = [
+        "HTTP/1.1 101 Switching Protocols",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        f"Sec-WebSocket-Accept: {accept_key(key)}",
+        "X-Chaos-Upstream: 10.0.0.1:3001",
+        "X-Chaos-Upstream: 10.0.0.2:3002",
+    ]
+    assert upgrade.read("\r\n".join([*head, "", ""]).encode(), "X-Chaos-Upstream") == b""
+    assert upgrade.upstream == 3002
