@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import metro_rig as rig
 from frozen import truth
 
+from harness.loadlog import requests
 from harness.series import Interval, quantile
 
 if TYPE_CHECKING:
@@ -45,6 +46,28 @@ class Frozen:
 
     def true_ms(self, q: float) -> float:
         return truth(self.due, self.frozen, SERVICE_MS * rig.MS, q) / rig.MS
+
+
+def of_load(folder: Path, before_s: float, after_s: float) -> Frozen:
+    """Our open-loop Locust users. The service hangs again when they are told to stop."""
+    with rig.simulator([{"service_ms": SERVICE_MS, "program": [{"at_ms": 0, "for_ms": 60_000, "kind": "freeze"}]}]) as (
+        service,
+        [port],
+    ):
+        with rig.arrivals(folder, port, int(RATE_HZ)) as records:
+            time.sleep(1.1)  # users come within a second; from then on the rate is steady
+            began = rig.monotonic_ns()
+            time.sleep(before_s)
+            frozen = freeze(service)
+            time.sleep(after_s)
+            ended = rig.monotonic_ns()
+            time.sleep(0.1)
+            service.tell({"go": rig.monotonic_ns()})
+            time.sleep(0.5)
+        told = service.stop()
+    rows = [row for row in requests(records) if began <= row.intended < ended]
+    latencies = sorted(row.end - row.intended for row in rows)
+    return Frozen(folder, [row.intended for row in rows], latencies, frozen, told)
 
 
 def of_meter(folder: Path, before_s: float, after_s: float) -> Frozen:

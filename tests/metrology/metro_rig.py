@@ -1,4 +1,4 @@
-"""Processes of a metrology run: the simulator, the real meter, and something that keeps the cores busy.
+"""Processes of a metrology run: the simulator, the real meter, the open-loop load, and loops that keep the cores busy.
 
 What is read back goes through `RunView`, the judge's own way to a run directory.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -16,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from harness import events as ev
 from harness.eventlog import EventLog
+from harness.load import LoadPlan
+from harness.records import LOAD
 from harness.timeline import RunView
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 HERE = Path(__file__).resolve().parent
 REPO = HERE.parents[1]
@@ -96,6 +99,47 @@ def meter(folder: Path, lanes: list[dict[str, Any]], deadline_ms: float, **more:
 def _header() -> ev.Header:
     words = {"run": "metrology", "scenario": "planted", "promise": "", "stack": "planted", "boot_id": ""}
     return ev.Header(**words, seed=0, settings={}, objectives=[], versions={}, wall_ns=0, command=[])
+
+
+@contextlib.contextmanager
+def arrivals(folder: Path, port: int, rate: int) -> Iterator[Path]:
+    """Our open-loop Locust users at `rate` arrivals per second; gives their records file. Stops as a run does, by SIGTERM.
+
+    In real time where we may, as the meter is: what is measured is how it counts, not how long it waits for a core.
+    """
+    folder.mkdir(parents=True)
+    (folder / "tokens").write_text("metrology\n")
+    plan = LoadPlan(
+        file=REPO / "loadtests" / "arrivals.py",
+        host=f"http://127.0.0.1:{port}",
+        users=rate,
+        spawn_rate=rate,
+        processes=1,
+        tokens_file=folder / "tokens",
+        records_dir=folder,
+        seed=1,
+    )
+    [load] = plan.children()
+    env = load.env | {"PYTHONPATH": str(REPO)}
+    child = subprocess.Popen(load.argv, env=env, cwd=load.cwd, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(child.pid, os.SCHED_RR, os.sched_param(1))
+    try:
+        until(lambda: load.records.is_file() and load.records.stat().st_size >= rate * LOAD.size)
+        yield load.records
+        child.terminate()
+        assert child.wait(PATIENCE_S) == 0
+    finally:
+        child.kill()
+        child.wait()
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Poll; fails after `PATIENCE_S`."""
+    give_up = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < give_up, "not reached in time"
+        time.sleep(0.02)
 
 
 def view(folder: Path) -> RunView:

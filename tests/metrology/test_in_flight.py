@@ -8,6 +8,7 @@ import metro_rig as rig
 import pytest
 from together import KILLS, Together
 
+from harness.loadlog import totals
 from harness.records import REDIALLED, Outcome, read_slots
 from harness.timeline import SLOTS
 
@@ -48,6 +49,16 @@ def test_what_hangs_when_the_meter_stops_ends_by_its_deadline(together: Together
     found = slots(together.view, lane)
     assert together.stopped_ns < found[-1].intended + 40_000_000, "no slot is missing before the stop"
     assert accounted(found, together.told, lane) == {Outcome.READ_TIMEOUT}
+
+
+def test_what_hangs_when_the_load_stops_has_begun_and_not_ended(loaded: Frozen) -> None:
+    """Stopped with 3 s of patience. Nothing is missing: asked = ended + censored."""
+    counted = totals([loaded.folder / "load-0.bin"])
+    [port] = loaded.told["ports"]
+    assert counted.censored > 30
+    assert counted.started == port["asked"]
+    assert counted.outcomes[Outcome.OK] == port["answered"]
+    assert counted.dropped == counted.torn == 0
 
 
 def test_what_hangs_longer_than_the_meter_waits_is_unknown(metered: Frozen) -> None:
