@@ -17,7 +17,7 @@ import gevent
 from gevent.event import Event
 from gevent.queue import SimpleQueue
 from locust.exception import InterruptTaskSet, RescheduleTask, StopUser
-from locust.user.task import LOCUST_STATE_RUNNING, LOCUST_STATE_STOPPING
+from locust.user.task import LOCUST_STATE_RUNNING
 
 if TYPE_CHECKING:
     from locust.env import Environment
@@ -151,6 +151,7 @@ class ArrivalRateUser(CoderUser):
 
     A task is one arrival. Each user has connections of its own, so arrivals spread over the replicas behind a balancer
     that knows connections only, and at most `CHAOS_LOAD_IN_FLIGHT` requests in flight. More are dropped and counted.
+    A task that ends the run spawns `environment.runner.quit`, which waits for the tasks.
     """
 
     abstract = True
@@ -162,7 +163,6 @@ class ArrivalRateUser(CoderUser):
         """Due moments of arrivals that a sender is about to take; 0 ends one."""
         self.senders: list[Sender] = []
         self.idle = 0
-        self._leaving = Event()
         super().__init__(environment)
         if ArrivalRateUser.schedule is None:
             settings = self.settings
@@ -174,7 +174,7 @@ class ArrivalRateUser(CoderUser):
         try:
             self.on_start()
             self.schedule.join(self)
-            self._leaving.wait()
+            self.stopping.wait()
             for _ in self.senders:
                 self.due.put(0)
             gevent.joinall(self.senders)
@@ -187,12 +187,12 @@ class ArrivalRateUser(CoderUser):
 
     def stop(self, force: bool = False) -> bool:
         """Send no more. What is in flight may end, as long as Locust's `--stop-timeout` allows it."""
-        if force:
-            return bool(super().stop(force=True))
-        self._state = LOCUST_STATE_STOPPING
         self.schedule.leave(self)
-        self._leaving.set()
-        return False
+        return super().stop(force)
+
+    def stay(self, seconds: float) -> None:
+        """Wait inside of a task, and only this one: others of the same user go on."""
+        gevent.sleep(max(0.0, seconds))
 
     def drop(self, due: int, why: str) -> None:
         """Record an arrival that was not sent, and show it in Locust's tables as a failure without a time."""

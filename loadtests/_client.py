@@ -9,11 +9,11 @@ from random import Random
 from typing import TYPE_CHECKING, ClassVar
 
 import gevent
+from gevent.event import Event
 from locust import FastHttpUser, constant, events
 from locust.contrib.fasthttp import insecure_ssl_context_factory
-from locust.exception import StopUser
 from locust.runners import MasterRunner, WorkerRunner
-from locust.user.task import LOCUST_STATE_RUNNING, LOCUST_STATE_STOPPING, LOCUST_STATE_WAITING
+from locust.user.task import LOCUST_STATE_STOPPING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,6 +54,7 @@ class CoderUser(FastHttpUser):
     def __init__(self, environment: Environment) -> None:
         settings = self.settings
         self.number = next(self.numbers)
+        self.stopping = Event()
         self.random = Random(f"{settings.seed}:{self.number}")
         self.default_headers = settings.headers(self.number)
         super().__init__(environment)
@@ -81,13 +82,20 @@ class CoderUser(FastHttpUser):
 
     def stay(self, seconds: float) -> None:
         """Wait inside of a task. A user who is stopped meanwhile goes at once."""
-        if self._state == LOCUST_STATE_STOPPING:
-            raise StopUser
-        self._state = LOCUST_STATE_WAITING
-        gevent.sleep(max(0.0, seconds))
-        if self._state == LOCUST_STATE_STOPPING:
-            raise StopUser
-        self._state = LOCUST_STATE_RUNNING
+        if self.stopping.wait(max(0.0, seconds)):
+            # Not StopUser: Locust takes that from a task, but reports it as an error when it comes from `on_start`.
+            raise gevent.GreenletExit
+
+    def stop(self, force: bool = False) -> bool:
+        """Go after the request in flight, if there is one; `force` goes at once.
+
+        Locust kills whoever sleeps, and such a kill can come just after the sleep, in the middle of the next request.
+        """
+        if force:
+            return bool(super().stop(force=True))
+        self._state = LOCUST_STATE_STOPPING
+        self.stopping.set()
+        return False
 
 
 def _prepare(environment: Environment, **_: object) -> None:

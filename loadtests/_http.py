@@ -8,12 +8,12 @@ from __future__ import annotations
 import time
 import zlib
 from functools import lru_cache
-from ssl import SSLError
+from ssl import SSLEOFError, SSLError, SSLZeroReturnError
 from typing import TYPE_CHECKING, Any, Final
 
 from geventhttpclient import client as http_client
 from geventhttpclient.connectionpool import ConnectionPool, SSLConnectionPool
-from geventhttpclient.response import HTTPSocketPoolResponse
+from geventhttpclient.response import HTTPParseError, HTTPSocketPoolResponse
 from geventhttpclient.url import URL
 from locust.contrib.fasthttp import FastResponse, LocustUserAgent
 
@@ -28,6 +28,9 @@ else:  # Locust puts this folder on the path, not the one above it.
 
 LARGEST: Final = 16 << 20
 """Bytes of the largest answer that is read, on the wire and unpacked. Pages of Coder's API are some hundred kB."""
+
+LARGEST_HEAD: Final = 256 << 10
+"""Bytes of the largest head. The parser takes time with the square of it."""
 
 _RETRY = "_may_retry_after_send_error"
 _RESPONSE = "HTTPSocketPoolResponse"
@@ -50,6 +53,8 @@ class BoundedResponse(HTTPSocketPoolResponse):
         self._left -= len(data)
         if self._left < 0:
             raise WrongBodyError(f"more than {LARGEST} bytes")
+        if self._left < LARGEST - LARGEST_HEAD and not self.headers_complete:
+            raise HTTPParseError(f"the head has more than {LARGEST_HEAD} bytes")
         super().feed(data)
         if not self.message_complete and time.monotonic() > self._until:
             raise TimeoutError("the answer trickles in and has not ended before the network timeout")
@@ -89,7 +94,9 @@ def _change_library() -> None:
             raise
         except TimeoutError as error:
             raise HandshakeTimeoutError(str(error)) from error
-        except (SSLError, ConnectionResetError) as error:
+        except (SSLEOFError, SSLZeroReturnError):
+            raise  # the server went away, as it may at any other time
+        except SSLError as error:
             raise HandshakeError(str(error)) from error
 
     setattr(ConnectionPool, _CONNECT, timed_dial)

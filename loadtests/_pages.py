@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from loadtests._client import CoderUser
+    from loadtests._settings import GOLDEN
 else:  # Locust puts this folder on the path, not the one above it.
     from _client import CoderUser
+    from _settings import GOLDEN
 
 API: Final = "/api/v2"
 SHELL: Final = ("/users/me", "/buildinfo", "/entitlements", "/experiments", "/appearance", "/organizations")
@@ -36,9 +38,6 @@ PAGE_VISIT: Final = 3
 """Requests that open a page, about."""
 FIRST_VISIT: Final = len(SHELL) + 3 + PAGE_VISIT
 """Requests of a first visit: the shell, then the page on which everybody lands. Latency checks come on top."""
-GOLDEN: Final = 0.6180339887498949
-"""Multiples of it, modulo 1, fill the circle evenly for every number of users: the phases of their starts."""
-
 CHECKS: Final = {
     f"{action}-{resource}": {"object": {"resource_type": resource, "any_org": True}, "action": action}
     for resource in ("workspace", "template", "user", "group", "organization", "audit_log", "deployment_config")

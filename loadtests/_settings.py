@@ -3,6 +3,7 @@
 ```
 CODER_SESSION_TOKEN         one session token for every user; for a run by hand
 CHAOS_LOAD_TOKENS           file with one session token per line; user k takes line k mod n. Wins over the above
+                            (workers of a distributed run begin at different lines)
 CHAOS_LOAD_RECORDS          records file to create; without it nothing is recorded. {worker} stands for the number that
                             Locust's master gave to the worker, {pid} for the process id
 CHAOS_LOAD_SEED             whole number; the same seed gives every user the same decisions. Default 0
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 PER_WORKER: Final = 10_000
 """Users are numbered in blocks of this size, one block per worker of a distributed run."""
+GOLDEN: Final = 0.6180339887498949
+"""Multiples of it, modulo 1, fill the circle evenly, however many there are."""
 
 
 class Settings(NamedTuple):
@@ -65,7 +68,10 @@ class Settings(NamedTuple):
         The token travels only in the header: with the session cookie, Coder would ask for a CSRF token on every POST
         (coderd/httpmw/csrf.go).
         """
-        return {"Coder-Session-Token": self.tokens[user % len(self.tokens)], "Accept": "application/json"}
+        worker, nth = divmod(user, PER_WORKER)
+        # How many workers there are nobody knows; parts of the golden ratio keep any number of them well apart.
+        line = nth + int(len(self.tokens) * (worker * GOLDEN % 1.0))
+        return {"Coder-Session-Token": self.tokens[line % len(self.tokens)], "Accept": "application/json"}
 
     def first_of(self, worker: int | None) -> int:
         """Number of the first user of a process; `worker` is its number in a distributed run, None in no such run."""

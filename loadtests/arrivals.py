@@ -3,9 +3,9 @@
 The mix is that of the dashboard's GETs; they come one by one, so that each counts from the moment it was due.
 
 ```
-locust -f loadtests/arrivals.py -H https://coder.example.com --headless -u 100 -r 100
+locust -f loadtests/arrivals.py -H https://coder.example.com --headless -u 20 -r 20
 ```
-makes exactly 100 arrivals per second.
+makes exactly 20 arrivals per second.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Everybody at once, by weights: people on the dashboard, tabs left open, arrivals of the API, templates, builds.
 
 ```
-locust -f loadtests/mixed.py -H https://coder.example.com --headless -u 50 -r 50
+locust -f loadtests/mixed.py -H https://coder.example.com --headless -u 20 -r 20
 ```
-makes about 50 requests per second: 25 closed, by people who wait for answers, and 25 open, which come when they are due.
+makes about 20 requests per second: 10 closed, by people who wait for answers, and 10 open, which come when they are due.
 Records carry both. Only the open ones say how long a freeze lasted; the closed ones say what people felt of it.
 """
 

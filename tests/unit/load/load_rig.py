@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.load import LoadPlan, LoadProcess
 
@@ -60,20 +60,32 @@ def finish(child: subprocess.Popen[str], timeout: float = 20.0) -> tuple[int, st
     return child.returncode, out
 
 
-def terminate(children: list[subprocess.Popen[str]]) -> float:
-    """Seconds from SIGTERM to the last end."""
+class Ended(NamedTuple):
+    """What children said until they ended, and how long that took from SIGTERM."""
+
+    seconds: float
+    said: list[str]
+
+
+def terminate(children: list[subprocess.Popen[str]]) -> Ended:
     began = time.monotonic()
     for child in children:
         child.send_signal(signal.SIGTERM)
-    for child in children:
-        finish(child)
-    return time.monotonic() - began
+    said = [finish(child)[1] for child in children]
+    return Ended(time.monotonic() - began, said)
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+def python(code: str) -> Any:
+    """What a piece of code prints as JSON, in a process that may import Locust."""
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": PATHS}
+    out = subprocess.run([sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True, timeout=20)
+    return json.loads(out.stdout)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 10.0, last: Callable[[], object] = str) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "timed out"
+        assert time.monotonic() < deadline, f"timed out; last seen: {last()}"
         time.sleep(0.02)
 
 

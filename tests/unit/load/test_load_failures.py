@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import socket
+import ssl
 import subprocess
 import sys
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+import trustme
 from load_rig import LOADTESTS, fixed_gets
+from load_server import serve
 
 from harness.loadlog import requests, totals
 from harness.records import Outcome
@@ -48,7 +53,16 @@ def test_outcomes(api: Api, tmp_path: Path) -> None:
             "/hang": Outcome.READ_TIMEOUT,
             "/status/503": Outcome.SERVER_ERROR,
             "/status/404": Outcome.OTHER_STATUS,
-            "/status/302": Outcome.OTHER_STATUS,
+            "/login": Outcome.OTHER_STATUS,
+            "/expired": Outcome.UNAUTHORIZED,
+            "/key-lookup-failed": Outcome.OTHER_STATUS,
+            "/flood": Outcome.WRONG_BODY,
+            "/flood-head": Outcome.MALFORMED,
+            "/trickle": Outcome.READ_TIMEOUT,
+            "/zipped": Outcome.OK,
+            "/zipped-bomb": Outcome.WRONG_BODY,
+            "/zipped-half": Outcome.WRONG_BODY,
+            "/zipped-otherwise": Outcome.WRONG_BODY,
             "/api/v2/page": Outcome.WRONG_BODY,
             "/healthz": Outcome.OK,
             full_url: Outcome.CONNECT_TIMEOUT,
@@ -60,7 +74,44 @@ def test_outcomes(api: Api, tmp_path: Path) -> None:
     assert code == 0
     assert {request.name.removeprefix("GET "): request.outcome for request in requests(records)} == expected
     assert "Traceback" not in out
-    assert not any(path == "/elsewhere" for _, path, _ in api.seen)
+    assert not any(seen.path == "/elsewhere" for seen in api.seen)
+
+
+def test_tls_endings(tmp_path: Path) -> None:
+    authority, stranger = trustme.CA(), trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    urls = []
+    with ExitStack() as stack:
+        for issuer in (authority, stranger):
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            issuer.issue_cert("127.0.0.1").configure_cert(tls)
+            urls.append(stack.enter_context(contextmanager(serve)(tls)).url)
+        silent = stack.enter_context(socket.create_server(("127.0.0.1", 0)))  # takes the dial and never says a word
+        hanging = f"https://127.0.0.1:{silent.getsockname()[1]}/"
+        expected = {
+            f"{urls[0]}/healthz": Outcome.OK,
+            f"{urls[0]}/hang": Outcome.READ_TIMEOUT,
+            f"{urls[0]}/close": Outcome.CLOSED,
+            f"{urls[1]}/healthz": Outcome.TLS_ERROR,
+            hanging: Outcome.TLS_TIMEOUT,
+        }
+        _, out, records = fixed_gets(tmp_path, urls[0], " ".join(expected), SSL_CERT_FILE=str(tmp_path / "ca.pem"))
+    assert {request.name.removeprefix("GET "): request.outcome for request in requests(records)} == expected
+    assert "Traceback" not in out
+
+
+def test_nobody_uses_the_other_clients() -> None:
+    """Locust's HttpUser has no timeout at all, and a client of one's own would record nothing."""
+    for file in LOADTESTS.glob("*.py"):
+        names = {node.id for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Name)}
+        names |= {
+            alias.name
+            for node in ast.walk(ast.parse(file.read_text()))
+            if isinstance(node, ast.ImportFrom | ast.Import)
+            for alias in node.names
+        }
+        assert not names & {"HttpUser", "HttpSession", "requests", "httpx", "urllib3"}, file
+        assert "FastHttpUser" not in names or file.name == "_client.py"
 
 
 @pytest.mark.parametrize(

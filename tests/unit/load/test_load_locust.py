@@ -43,7 +43,7 @@ def evening(module_api: Api, tmp_path_factory: pytest.TempPathFactory) -> Evenin
     took = terminate(children)
     records = [process.records for process in processes]
     return Evening(
-        api, records, [r for path in records for r in requests(path)], took, [c.returncode for c in children]
+        api, records, [r for path in records for r in requests(path)], took.seconds, [c.returncode for c in children]
     )
 
 
@@ -83,7 +83,7 @@ def test_names_file_is_whole(evening: Evening) -> None:
 
 
 def test_every_user_has_a_token_of_its_own_and_no_cookie(evening: Evening) -> None:
-    headers = [headers for _, _, headers in evening.api.seen]
+    headers = [seen.headers for seen in evening.api.seen]
     tokens = {header["coder-session-token"] for header in headers}
     assert len(tokens) > 12  # all 20 but for those whose phase lies beyond 8 s
     assert tokens <= {f"token-{k}" for k in range(20)}
