@@ -1,4 +1,4 @@
-"""Runs every file of the load by plain `locust`, as its own docstring says, all at once against one server."""
+"""Runs the commands of `docs/load.md` and of every file of the load, all at once against one server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 import httpx
-from load_rig import LOADTESTS, PATHS, finish, wait_for
+from load_rig import LOADTESTS, PATHS, ROOT, finish, wait_for
 
 from harness.loadlog import LoadTotals, totals
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from load_server import Api
 
+DOCS = ROOT / "docs" / "load.md"
 FILES = sorted(file.stem for file in LOADTESTS.glob("[a-z]*.py"))
 USERS = 20
 PATIENT = ("--stop-timeout", "20")
@@ -33,6 +34,7 @@ PATIENT = ("--stop-timeout", "20")
 class ByHand(NamedTuple):
     """What became of the runs, by their names: one per file, `page`, `master`, `worker-0` and `worker-1`."""
 
+    folder: Path
     codes: dict[str, int]
     said: dict[str, str]
     records: dict[str, LoadTotals]
@@ -50,28 +52,32 @@ def example(file: str) -> list[str]:
     return shlex.split(command)
 
 
+def documented() -> list[list[str]]:
+    """The commands of the load's own page: headless, with a web page, master, worker."""
+    return [shlex.split(line) for line in re.findall(r"^locust (.*)$", DOCS.read_text(), flags=re.MULTILINE)]
+
+
 def by_hand(api: Api, folder: Path, lacking: Callable[[], Collection[str]]) -> ByHand:
     """Run them in `folder` until each has asked for something and nothing is lacking, then end them."""
     (folder / "loadtests").symlink_to(LOADTESTS)  # the commands are given from the project's folder
     (folder / "tokens").write_text("".join(f"many-{k}\n" for k in range(USERS)))
     page, bus = _free_port(), _free_port()
     runs = {}
+    here = {"https://coder.example.com": api.url, "MASTER": "127.0.0.1", "200": str(USERS)}
     for file in FILES:
-        words = [api.url if word.startswith("https://") else word for word in example(file)]
+        words = [here.get(word, word) for word in example(file)]
         env = {"CODER_SESSION_TOKEN": file, "CHAOS_LOAD_RECORDS": str(folder / f"{file}.bin")}
         pace = "10" if file == "builds" else "1"  # its only user would hardly have begun
         runs[file] = _locust(folder, *words, *PATIENT, CHAOS_LOAD_PACE=pace, **env)
-    here = ["-f", "loadtests/mixed.py", "-H", api.url]
-    web_page = f"--web-host 127.0.0.1 --web-port {page}"
-    runs["page"] = _locust(folder, *here, *web_page.split(), CODER_SESSION_TOKEN="page")  # noqa: S106
-    bind = f"--master --master-bind-host 127.0.0.1 --master-bind-port {bus} --expect-workers 2"
-    runs["master"] = _locust(
-        folder, *here, *bind.split(), *PATIENT, *f"--headless --only-summary -u {USERS} -r {USERS}".split()
-    )
+    headless, web_page, master, worker = ([here.get(word, word) for word in words] for words in documented())
+    assert headless[:-2] == [here.get(word, word) for word in example("mixed")]  # that one runs already
+    at_page = f"--web-host 127.0.0.1 --web-port {page}".split()
+    runs["page"] = _locust(folder, *web_page, *at_page, CODER_SESSION_TOKEN="page")  # noqa: S106
+    bind = f"--master-bind-host 127.0.0.1 --master-bind-port {bus} --only-summary".split()
+    runs["master"] = _locust(folder, *master, *bind, *PATIENT)
     many = {"CHAOS_LOAD_TOKENS": str(folder / "tokens"), "CHAOS_LOAD_RECORDS": str(folder / "many-{worker}.bin")}
     for number in range(2):
-        join = f"-f loadtests/mixed.py --worker --master-host 127.0.0.1 --master-port {bus}"
-        runs[f"worker-{number}"] = _locust(folder, *join.split(), CHAOS_LOAD_PACE="5", **many)
+        runs[f"worker-{number}"] = _locust(folder, *worker, "--master-port", bus, CHAOS_LOAD_PACE="5", **many)
     web = httpx.Client(base_url=f"http://127.0.0.1:{page}", timeout=10, trust_env=False)
     try:
         wait_for(lambda: _opens(web), 30)
@@ -88,7 +94,7 @@ def by_hand(api: Api, folder: Path, lacking: Callable[[], Collection[str]]) -> B
     codes = {name: child.returncode for name, child in runs.items()}
     counted = {file.stem: totals([file]) for file in folder.glob("*.bin")}
     names = {name for file in folder.glob("*.names.json") for name in json.loads(file.read_text())}
-    return ByHand(codes, said, counted, names, text, swarmed)
+    return ByHand(folder, codes, said, counted, names, text, swarmed)
 
 
 def _locust(folder: Path, *options: str, **env: str) -> subprocess.Popen[str]:

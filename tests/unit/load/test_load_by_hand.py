@@ -5,14 +5,16 @@ from __future__ import annotations
 import ast
 import json
 import re
+import shutil
 import sys
 from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
-from load_by_hand import FILES, ByHand, by_hand
+from load_by_hand import DOCS, FILES, ByHand, by_hand
 from load_rig import LOADTESTS, ROOT
 
+from harness.load import SIZES
 from harness.records import Outcome
 
 if TYPE_CHECKING:
@@ -126,3 +128,33 @@ def test_what_the_load_reads_of_an_answer_is_in_the_table() -> None:
     assert {"id", "status"} <= set(fields[f"POST {API}/workspaces/{{workspace}}/builds"])
     assert {"regions.[].healthy", "regions.[].path_app_url"} <= set(fields[f"GET {API}/regions"])
     assert "roles" in fields[f"GET {API}/users/{{user}}"]
+
+
+def test_the_page_about_the_load_is_true(
+    hand: ByHand, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = DOCS.read_text()
+    for size, rate in SIZES.items():
+        assert f"| `{size}` | {rate} |" in text
+    weights = re.findall(r"weight = (\d+)", (LOADTESTS / "mixed.py").read_text())
+    named = re.findall(r"(\d+) % (?:dashboard|templates|builds|lists|arrivals)", text)
+    assert sorted(map(int, weights)) == sorted(map(int, named))
+    for file in FILES:
+        assert f"| `{file}.py` |" in text
+    (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    for suffix in ("", ".names.json"):
+        shutil.copy(hand.folder / f"dashboard.bin{suffix}", hand.folder / f"load-0.bin{suffix}")
+    monkeypatch.chdir(hand.folder)
+    exec(code, {})  # noqa: S102 - the text is ours
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("LoadTotals(started=")
+    assert len(lines) == 1 + hand.records["dashboard"].started
+    assert lines[1].endswith(" OK")
+
+
+def test_the_page_names_every_setting() -> None:
+    """The module that it points to does, and the page names no other."""
+    listed = set(re.findall(r"^(C[A-Z_]+) ", (LOADTESTS / "_settings.py").read_text(), flags=re.MULTILINE))
+    assert set(re.findall(r"CHAOS_LOAD_[A-Z_]+|CODER_SESSION_TOKEN", DOCS.read_text())) <= listed
+    read = set(re.findall(r"\"(CHAOS_LOAD_[A-Z_]+|CODER_SESSION_TOKEN)\"", (LOADTESTS / "_settings.py").read_text()))
+    assert read == listed
