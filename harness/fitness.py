@@ -20,6 +20,10 @@ LATENESS_P99_MS = 100
 """Above this the meter sends too late to date anything near the objectives' limits (seconds)."""
 STALL_S = 0.5
 UNKNOWN_SHARE = 0.02
+STOLEN = 0.05
+PRESSED = 0.85
+"""Share of the window in which some task of the machine waited for a processor (/proc/pressure/cpu). A run of the local
+stack on two cores, beside other work that did not hurt it, came to 62 %."""
 LOAD_SHARE = 0.5
 """The load must reach this share of the rate it was asked for in the baseline; a stack at rest proves nothing."""
 LIMITED_SHARE = 0.01
@@ -119,6 +123,7 @@ def _meter(run: RunView) -> list[Gate]:
     return [
         Gate("meter lateness", p99 <= LATENESS_P99_MS, f"p99 {p99:.1f} ms, limit {LATENESS_P99_MS} ms", meter=True),
         Gate("meter stalls", worst < STALL_S, f"longest {worst:.2f} s, limit {STALL_S} s", meter=True),
+        _machine(run, window),
         Gate(
             "meter slots",
             share <= UNKNOWN_SHARE,
@@ -126,6 +131,20 @@ def _meter(run: RunView) -> list[Gate]:
             meter=True,
         ),
     ]
+
+
+def _machine(run: RunView, window: Interval) -> Gate:
+    """A machine that is denied its processors, or has none free, slows the deployment and us alike."""
+    cores = next((row["cores"] for row in run.vitals if row.get("cores")), 1)
+    rows = [row for row in run.vitals if "steal_s" in row and window.lo <= row.get("t_ns", 0) < window.hi]
+    seconds = max(1e-9, (window.hi - window.lo) / SECOND)
+    stolen = sum(row["steal_s"] or 0 for row in rows) / seconds / cores
+    pressed = sum(row.get("psi_cpu_s") or 0 for row in rows) / seconds
+    said = (
+        f"{stolen:.1%} of its processors' time stolen, limit {STOLEN:.0%}; some task waited {pressed:.0%} of the time"
+    )
+    ok = stolen <= STOLEN and pressed <= PRESSED
+    return Gate("machine", ok, f"{said}, limit {PRESSED:.0%}", meter=True)
 
 
 def _within(stalls: list[Interval], window: Interval) -> list[Interval]:

@@ -166,6 +166,12 @@ class RunView:
         return [stall for stall in rows if stall.hi - stall.lo >= STALL_NS]
 
     @cached_property
+    def vitals(self) -> list[dict[str, Any]]:
+        """The meter's rows about the machine and itself, about one a second, each with its `t_ns`; the first says `start`."""
+        rows = ledger.read_rows(self.directory / METER)
+        return [row.get("start", row) for row in rows if "start" in row or "steal_s" in row]
+
+    @cached_property
     def _series(self) -> dict[int, Series]:
         series = {lane.id: Series(lane) for lane in self.lanes.values()}
         path = self.directory / SLOTS

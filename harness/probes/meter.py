@@ -85,6 +85,7 @@ class Meter:
         real_time, nice = _raise_priority(self._plan.priority)
         start = {
             "uvloop": False,
+            "cores": os.cpu_count(),
             "real_time": real_time,
             "nice": nice,
             "nice_asked": self._plan.priority,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from harness.verdict import Verdict
 
 _MARKS = {Status.PASS: "✔", Status.FAIL: "✘", Status.INCONCLUSIVE: "?", Status.MEASURED: "·", Status.ABORTED: "!"}
+_STEP_NS = 100_000_000
 STRIP = "stand-in, not Coder: this run says nothing about a Coder deployment"
 
 
@@ -211,6 +212,10 @@ def _foot(run: RunView) -> str:
     if stack:
         lines.append(f"  stack {header.stack}, {run.env.replicas} replicas, up in {stack.took_s:.1f} s")
         lines.append(f"  server {stack.version}, time scale {stack.time_scale:g}")
+    offsets = [row["wall_offset_ns"] for row in run.vitals if row.get("wall_offset_ns")]
+    if offsets and max(offsets) - min(offsets) > _STEP_NS:
+        step = (max(offsets) - min(offsets)) / SECOND
+        lines.append(f"  the wall clock stepped by {step:.1f} s; nothing here is dated by it, times in logs may be off")
     extra = header.settings.get("server_env") or {}
     if extra:
         lines.append("  server environment: " + ", ".join(f"{k}={v}" for k, v in sorted(extra.items())))

@@ -43,6 +43,7 @@ TINY = {
     "calm": "0s",
     "recovery": "1s",
     "watchers": "2",
+    "sessions": "",
     "writers": "2",
 }
 _SHM = Path("/dev/shm")  # noqa: S108 - only looked at

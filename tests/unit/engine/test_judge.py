@@ -244,3 +244,36 @@ def test_a_401_that_heals_is_the_deployments_failure(passed: Path, resealed: Cal
     verdict = judge(passed)
     assert gate(verdict, "credentials").ok
     assert verdict.status is Status.FAIL
+
+
+def add_vitals(directory: Path, **vitals: float) -> None:
+    lines = lines_of(directory)
+    onset = next(line for line in lines if line["kind"] == "fault.injected")["after_ns"]
+    over = next(line for line in lines if line["kind"] == "recovery.ended")["t_ns"]
+    with (directory / "meter.jsonl").open("a") as file:
+        for t_ns in range(onset, over, 10**9):
+            file.write(json.dumps({"t_ns": t_ns, "steal_s": 0.0, **vitals}) + "\n")
+
+
+@pytest.mark.parametrize("vitals", [{"steal_s": 0.08}, {"psi_cpu_s": 0.95}], ids=["stolen", "pressed"])
+def test_a_machine_without_a_free_processor_is_not_fit(
+    vitals: dict[str, float], passed: Path, resealed: Callable[[Path], None]
+) -> None:
+    add_vitals(passed, **vitals)
+    resealed(passed)
+    verdict = judge(passed)
+    assert verdict.status is Status.INCONCLUSIVE
+    assert verdict.why.startswith("machine: ")
+
+
+def test_a_step_of_the_wall_clock_changes_no_figure(passed: Path, resealed: Callable[[Path], None]) -> None:
+    add_vitals(passed, psi_cpu_s=0.3, wall_offset_ns=10**18)
+    resealed(passed)
+    before, drawn = conclude(passed)
+    add_vitals(passed, psi_cpu_s=0.0, wall_offset_ns=10**18 + 3_600_000_000_000)
+    resealed(passed)
+    after, stepped = conclude(passed)
+    assert after.status is before.status is Status.PASS
+    line = "  the wall clock stepped by 3600.0 s; nothing here is dated by it, times in logs may be off\n"
+    assert stepped.replace(line, "") == drawn
+    assert line in stepped
