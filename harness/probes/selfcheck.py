@@ -107,12 +107,13 @@ class SelfCheck:
         return row
 
     def _new_stalls(self) -> list[tuple[int, int]]:
-        """Join what both watches saw of the same gap."""
+        """Join what both watches saw of the same gap. Either may come after the other's was told."""
         joined: list[tuple[int, int]] = []
-        for since, to in sorted(self._fresh_stalls.popleft() for _ in range(len(self._fresh_stalls))):
+        for seen_since, to in sorted(self._fresh_stalls.popleft() for _ in range(len(self._fresh_stalls))):
+            since = max(seen_since, self._told_until)
             if joined and since <= joined[-1][1]:
                 joined[-1] = (joined[-1][0], max(to, joined[-1][1]))
-            elif to > self._told_until + BEAT:
+            elif to - since > _STALL:
                 joined.append((since, to))
         if joined:
             self._told_until = joined[-1][1]

@@ -11,6 +11,7 @@ import pytest
 from probe_metering import lane, metering, plan
 
 from harness.probes import vitals
+from harness.probes.selfcheck import SelfCheck
 from harness.probes.vitals import Vitals, wall_offset_ns
 from harness.records import UNDECIDED, Outcome
 
@@ -38,6 +39,30 @@ def test_every_pause_of_half_a_second_is_flagged_and_blames_nobody_else(servers,
     for stopped, resumed in times:
         assert [1 for since, to in stalls if since <= stopped + 60_000_000 and to >= resumed] == [1]
     assert all(slot.outcome in UNDECIDED or slot.outcome == Outcome.OK for slot in run.slots())
+
+
+MS = 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        ([(0, 500)], [(5, 530)], [[(0, 500)], []]),  # the other watch woke up later
+        ([(0, 500), (5, 530)], [], [[(0, 530)], []]),
+        ([(5, 500)], [(0, 700)], [[(5, 500)], [(500, 700)]]),  # and slept on for what is a stall of its own
+        ([(0, 100)], [(101, 300)], [[(0, 100)], [(101, 300)]]),
+        ([(0, 100), (200, 300)], [], [[(0, 100), (200, 300)], []]),
+    ],
+)
+def test_a_gap_that_both_watches_saw_is_told_once(first, second, told):
+    check = SelfCheck()
+    rows = []
+    for gaps in (first, second):
+        check._fresh_stalls.extend((since * MS, to * MS) for since, to in gaps)
+        rows.append([row["stall"] for row in check.report(0, final=False) if "stall" in row])
+    check._vitals.close()
+    assert rows == [[(since * MS, to * MS) for since, to in part] for part in told]
+    assert check.stalls == sum(map(len, told))
 
 
 def test_a_row_says_what_the_kernel_knows(servers, tmp_path):
