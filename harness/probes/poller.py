@@ -1,6 +1,9 @@
 """Readiness of many sockets on one epoll descriptor of our own, which the event loop watches as a single one.
 
 asyncio's `add_reader` and `remove_reader` cost 17 us a pair in Python, an epoll call 2 us, and a fresh probe needs two pairs.
+With this, uvloop saves no more than a tenth (600 fresh probes/s: 14.0 instead of 15.1 % of a processor; kept connections:
+53 instead of 49 thousand requests per processor second), and its timers are whole milliseconds: slots are sent later
+(p99 2.0 instead of 1.2 ms). So it is left out.
 """
 
 from __future__ import annotations
