@@ -7,6 +7,7 @@ from typing import Any
 from standin.db import Conn, Database
 from standin.errors import DATABASE_ERRORS
 from standin.log import LOG, one_line
+from standin.trips import CURRENT
 
 Work = Callable[[Conn], Awaitable[dict[str, Any]]]
 """Does all writes of one request on the given connection and gives the body of its answer."""
@@ -37,8 +38,12 @@ class Acknowledger:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             return await answer
+        trips = CURRENT.get()
+        since = trips.made if trips is not None else 0
         async with self._db.transaction() as conn:
             body = await work(conn)
+            if trips is not None:
+                await trips.fill_within(conn, since)
             if self._slow:
                 await asyncio.sleep(_SLOW_COMMIT_SECONDS)
         return body

@@ -22,6 +22,7 @@ from standin import (
 from standin.gate import errors_as_answers, guard
 from standin.routing import Route, answer
 from standin.services import SERVICES, Services
+from standin.trips import CURRENT
 
 API = "/api/v2"
 _BODY_LIMIT = 100 * 1024 * 1024  # coderd/files.go: 100 MiB
@@ -71,11 +72,13 @@ def make_app(services: Services) -> web.Application:
     """Build the application; it answers at once, whatever the state of the database."""
     app = web.Application(middlewares=[errors_as_answers], client_max_size=_BODY_LIMIT)
     app[SERVICES] = services
-    version = services.settings.version
+    version, show_trips = services.settings.version, services.settings.trips_header
 
     async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:
         response.headers["X-Coder-Build-Version"] = version
         response.headers["X-Content-Type-Options"] = "nosniff"
+        if show_trips and (trips := CURRENT.get()) is not None:
+            response.headers["X-Standin-Db-Trips"] = str(trips.made)
 
     app.on_response_prepare.append(add_headers)
     for path, handler in (

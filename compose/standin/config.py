@@ -41,6 +41,7 @@ class Settings:
     verbose: bool = False
     version: str = DEFAULT_VERSION
     scale: float = 1.0
+    trips_header: bool = False
     bugs: frozenset[str] = frozenset()
 
 
@@ -144,5 +145,6 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         verbose=read.flag("CODER_VERBOSE"),
         version=read.text("STANDIN_VERSION", DEFAULT_VERSION),
         scale=read.scale("STANDIN_TIME_SCALE"),
+        trips_header=read.flag("STANDIN_TRIPS_HEADER"),
         bugs=bugs,
     )

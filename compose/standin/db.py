@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -11,6 +11,7 @@ import asyncpg
 
 from standin.errors import ApiError, DatabaseAwayError
 from standin.log import LOG, one_line
+from standin.trips import CURRENT, Trips
 
 Conn = Any
 """An asyncpg connection; the library ships no types."""
@@ -43,8 +44,49 @@ def _harmless(error: BaseException) -> bool:
     return isinstance(error, asyncpg.PostgresError) and not isinstance(error, _BROKEN)
 
 
+_FRAMES = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE")
+
+
 async def _keep_session(_conn: Conn) -> None:
     """Skip asyncpg's reset statement: it would double the round trips, and no session state is ever changed."""
+
+
+Observe = Callable[[Trips | None, float], None]
+"""Told of every statement of the pool: whose it was, and how many seconds it took."""
+
+
+class CountedConnection(asyncpg.Connection):  # type: ignore[misc]  # the library ships no types
+    """A connection that counts each statement as a round trip of whatever request it serves."""
+
+    observe: Observe | None = None
+
+    async def _counted(self, statement: Awaitable[Any], query: str) -> Any:
+        trips = CURRENT.get()
+        if trips is not None:
+            trips.made += 1
+        if self.observe is None or query.startswith(_FRAMES):
+            return await statement
+        started = time.perf_counter()
+        try:
+            return await statement
+        finally:
+            self.observe(trips, time.perf_counter() - started)
+
+    async def execute(self, query: str, *args: Any, **more: Any) -> Any:
+        """Run a statement for its effect."""
+        return await self._counted(super().execute(query, *args, **more), query)
+
+    async def fetch(self, query: str, *args: Any, **more: Any) -> Any:
+        """Run a query and give all its rows."""
+        return await self._counted(super().fetch(query, *args, **more), query)
+
+    async def fetchrow(self, query: str, *args: Any, **more: Any) -> Any:
+        """Run a query and give its first row."""
+        return await self._counted(super().fetchrow(query, *args, **more), query)
+
+    async def fetchval(self, query: str, *args: Any, **more: Any) -> Any:
+        """Run a query and give the first column of its first row."""
+        return await self._counted(super().fetchval(query, *args, **more), query)
 
 
 class Database:
@@ -55,6 +97,7 @@ class Database:
         self._pool_max = pool_max
         self._pool: Any = None
         self._bound: ContextVar[Conn] = ContextVar("standin_connection")
+        self.observe: Observe | None = None
 
     def connect_arguments(self) -> dict[str, Any]:
         """Give asyncpg's arguments for a connection to the deployment's database."""
@@ -74,6 +117,8 @@ class Database:
                     min_size=1,
                     max_size=self._pool_max,
                     reset=_keep_session,
+                    connection_class=CountedConnection,
+                    init=self._watch,
                     **self.connect_arguments(),
                 )
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
@@ -96,6 +141,13 @@ class Database:
         except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             pool.terminate()
 
+    async def _watch(self, conn: Conn) -> None:
+        conn.observe = self.observe
+
+    def bound(self) -> bool:
+        """Say whether this task has one connection for everything."""
+        return self._bound.get(None) is not None
+
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator[Conn]:
         """Lend a connection: the request's bound one if there is one, else one of the pool."""
@@ -106,7 +158,8 @@ class Database:
         pool = self._pool
         if pool is None:
             raise DatabaseAwayError("the connection pool is not open yet")
-        conn = await pool.acquire(timeout=ACQUIRE_SECONDS)
+        # One that is idle is given at once, so that the clock need not be wound.
+        conn = await pool.acquire(timeout=None if pool.get_idle_size() else ACQUIRE_SECONDS)
         try:
             yield conn
         except BaseException as error:

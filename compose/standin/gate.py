@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 
 from aiohttp import web
 
-from standin.audit_log import write_entry
+from standin.audit_log import ENTRY, write_entry
 from standin.auth import ACTOR, Actor, authenticate, check_csrf
 from standin.errors import DATABASE_ERRORS, ApiError, forbidden, internal
 from standin.log import LOG, one_line
@@ -14,6 +14,7 @@ from standin.requestlock import BUGS as LOCK_BUGS
 from standin.requestlock import locked
 from standin.routing import Access, Handler, Route, answer
 from standin.services import Services
+from standin.trips import CURRENT, Trips
 
 _DEADLINE_SECONDS = 50.0  # wall: whatever the database does, no plain request stays open for a minute
 _MORE_QUERIES = {"n-plus-one": 40, "few-more-queries": 6}
@@ -52,7 +53,10 @@ def guard(route: Route, services: Services) -> Handler:
             raise forbidden()
         return headers
 
+    key = f"{route.method} {route.path}"
+
     async def handle(request: web.Request) -> web.StreamResponse:
+        CURRENT.set(Trips(key))
         if route.streams or _is_upgrade(request):
             async with scope():
                 await admit(request)
@@ -68,12 +72,15 @@ def guard(route: Route, services: Services) -> Handler:
 
 
 async def _audited(route: Route, services: Services, request: web.Request) -> web.StreamResponse:
-    """Run the handler, then write what it left for the audit log, whatever its answer is."""
+    """Run the handler, make the round trips that are missing, then write what it left for the audit log."""
     try:
         response = await route.handler(request)
     except Exception as error:
         await write_entry(services.db, request, error.status if isinstance(error, ApiError) else 500)
         raise
+    trips = CURRENT.get()
+    if trips is not None:
+        await trips.fill(services.db, leave=1 if ENTRY in request else 0)
     await write_entry(services.db, request, response.status)
     return response
 

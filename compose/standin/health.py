@@ -13,6 +13,7 @@ from standin.auth import TOKEN_HEADER, find_token
 from standin.errors import DATABASE_ERRORS, ApiError
 from standin.log import one_line
 from standin.routing import Access, Route, answer
+from standin.trips import CURRENT
 from standin.views import stamp
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class HealthCache:
             async with asyncio.timeout(_REPORT_SECONDS), self._lock:
                 age = asked - self._made
                 if not self._report or age > self._refresh or (force and age >= 0):
+                    if (trips := CURRENT.get()) is not None:
+                        trips.follow("GET /debug/health, measured")
                     self._report = await _report(services, token)
                     self._made = time.monotonic()
                 return self._report

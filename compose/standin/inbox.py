@@ -16,6 +16,7 @@ from standin.lookup import as_uuid
 from standin.pubsub import inbox_channel
 from standin.routing import Route, answer
 from standin.services import services_of
+from standin.trips import message_of
 from standin.views import stamp
 
 _PAGE = 25  # coderd/database/queries/notificationsinbox.sql (unverified)
@@ -116,7 +117,8 @@ async def watch_inbox(request: web.Request) -> web.StreamResponse:
             opened = True
             await services.pubsub.subscribe(channel, on_message)
             return None
-        unread = await services.db.value(_UNREAD_SQL, user_id)
+        async with message_of("event of a watched inbox", services.db):
+            unread = await services.db.value(_UNREAD_SQL, user_id)
         await send({"notification": waiting.popleft(), "unread_count": unread})
         return None
 

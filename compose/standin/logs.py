@@ -15,6 +15,7 @@ from standin.log import one_line
 from standin.pubsub import logs_channel
 from standin.routing import Route, answer
 from standin.services import services_of
+from standin.trips import message_of
 from standin.views import stamp
 
 _ENDED = frozenset({"succeeded", "failed", "canceled"})
@@ -64,7 +65,9 @@ async def _logs(request: web.Request, job_id: UUID, status: str) -> web.StreamRe
 
     async def lines(send: Send) -> None:
         nonlocal after
-        for row in await services.db.rows(_LINES_SQL, job_id, after):
+        async with message_of("event of followed logs", services.db):
+            rows = await services.db.rows(_LINES_SQL, job_id, after)
+        for row in rows:
             await send(_view(row))
             after = row["id"]
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -28,6 +29,7 @@ from standin.replicas import Replicas
 from standin.services import Services
 from standin.sockets import Sockets
 from standin.stats import DeploymentStats
+from standin.trips import fill_current
 
 # Wall seconds.
 _IN_FLIGHT_SECONDS = 3.0  # cli/server.go: HTTP Shutdown gets 3 s
@@ -56,7 +58,7 @@ class Replica:
             replicas=replicas,
             provisioner=Provisioner(settings, clock, db, pubsub, replicas.id),
             acknowledger=Acknowledger(db, settings.bugs, settings.pool_max),
-            sockets=Sockets(clock),
+            sockets=Sockets(clock, partial(fill_current, db)),
             in_flight=InFlight(),
             limiter=RateLimiter(off=settings.rate_limits_off),
             stats=DeploymentStats(db, clock),

@@ -33,8 +33,10 @@ _END = {WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR}
 class Sockets:
     """Every stream of the replica, so that a shutdown can close them all."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, ready: Callable[[], Awaitable[None]]) -> None:
         self.ping = clock.server(_PING)
+        self.ready = ready
+        """To be awaited before a stream opens."""
         self._stopping = False
         self._live: dict[asyncio.Future[None], tuple[Feed, object]] = {}
 
@@ -73,6 +75,7 @@ class Sockets:
         socket = web.WebSocketResponse(
             autoping=False, compress=False, timeout=_GOODBYE_SECONDS, max_msg_size=_LARGEST, writer_limit=2**16
         )
+        await self.ready()
         await socket.prepare(request)
 
         async def send(value: Any) -> None:

@@ -19,6 +19,7 @@ async def serve_events(sockets: Sockets, request: web.Request, feed: Feed) -> we
     A ping event goes out every 15 s (server time), and is what notices a client that has gone.
     """
     response = web.StreamResponse(headers=_HEADERS)
+    await sockets.ready()
     await response.prepare(request)
     one_at_a_time = asyncio.Lock()
 

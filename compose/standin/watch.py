@@ -15,6 +15,7 @@ from standin.pubsub import owner_channel, template_channel
 from standin.routing import Access, Route
 from standin.services import services_of
 from standin.streams import serve_events
+from standin.trips import message_of
 from standin.workspaces import read_workspace
 
 _SLOW_SNAPSHOT_SECONDS = 0.8  # wall
@@ -32,7 +33,8 @@ async def watch_workspace(request: web.Request) -> web.StreamResponse:
 
     async def frame() -> dict[str, Any]:
         try:
-            row = await read_workspace(services.db, actor, workspace_id)
+            async with message_of("event of a watched workspace", services.db):
+                row = await read_workspace(services.db, actor, workspace_id)
         except _FETCH_ERRORS as error:
             data = {"message": "Internal error fetching workspace.", "detail": one_line(error)}
             return {"type": "error", "data": data}

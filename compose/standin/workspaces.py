@@ -17,6 +17,7 @@ from standin.lookup import as_uuid, find_organization, find_user
 from standin.notifications import About, workspace_created
 from standin.routing import Route, answer
 from standin.services import services_of
+from standin.trips import CURRENT
 
 _TTL_MIN_MS, _TTL_MAX_MS = 60_000, 30 * 24 * 3_600_000  # coderd/workspaces.go: 1 min to 30 days
 _TERMS = ("owner", "name", "template", "status", "id")
@@ -139,6 +140,9 @@ async def list_workspaces(request: web.Request) -> web.Response:
         _LIST_SQL, only, owner, terms["name"], terms["template"], terms["status"], workspace_id, limit, offset
     )
     count = rows[0]["total"] if rows else 0
+    trips = CURRENT.get()
+    if trips is not None and not rows:
+        trips.follow("GET /workspaces, none found")
     return answer({"workspaces": [views.workspace(row) for row in rows], "count": count})
 
 

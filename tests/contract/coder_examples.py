@@ -185,6 +185,12 @@ async def _inbox(world: World) -> Sent:
     return Sent(parts={"id": (await until(told))[0]["id"]})
 
 
+async def _report(world: World) -> Sent:
+    """A report that has been made already."""
+    await world.up.owner.get("/debug/health")
+    return Sent()
+
+
 async def _read(world: World) -> Sent:
     return Sent({"is_read": True}, (await _inbox(world)).parts)
 
@@ -213,6 +219,7 @@ EXAMPLES: Final[dict[str, Callable[[World], Awaitable[Sent]]]] = {
     "PATCH /workspacebuilds/{workspacebuild}/cancel": _cancel,
     "PATCH /templates/{template}/versions": _promote,
     "GET /organizations/{organization}/provisionerjobs/{job}": _job,
+    "GET /debug/health": _report,
     "GET /notifications/inbox": _inbox,
     "PUT /notifications/inbox/{id}/read-status": _read,
 }

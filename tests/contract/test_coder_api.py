@@ -20,6 +20,7 @@ sys.path[:0] = [str(ROOT / "compose"), str(ROOT / "tests" / "unit" / "standin")]
 
 from coder_examples import Sent, World, example  # noqa: E402
 from standin.app import ROUTES  # noqa: E402
+from standin.queries import PLANS  # noqa: E402
 from standin_lab import PASSWORD, site  # noqa: E402
 from standin_postgres import Postgres, chown_for_postgres  # noqa: E402
 from websockets.exceptions import InvalidStatus  # noqa: E402
@@ -31,11 +32,12 @@ if TYPE_CHECKING:
 
 SIGNED_OUT = "You are signed out or your session has expired. Please sign in again to continue."
 NOT_FOUND = "Resource not found or you do not have access to this resource"
+TRIPS = "X-Standin-Db-Trips"
 UUID_PARTS = frozenset({"workspace", "workspacebuild", "templateversion", "template", "job", "id"})
 
 
 async def _open(stack: AsyncExitStack, url: str, runner: asyncio.Runner) -> World:
-    up = await stack.enter_async_context(site(url, scale=0.2, daemons=2))
+    up = await stack.enter_async_context(site(url, scale=0.2, daemons=2, trips_header=True))
     owner = up.owner
     workspace = await up.workspace("one")
     build = (await owner.get(f"/workspaces/{workspace}"))["latest_build"]
@@ -90,6 +92,11 @@ def _missing(value: Any, path: str) -> bool:
     return False
 
 
+def _trips(call: Call) -> int:
+    """The round trips to the database that the stand-in's own table says."""
+    return PLANS[call.name.replace(API, "")].trips
+
+
 def rows(wanted: Callable[[Call], bool]) -> pytest.MarkDecorator:
     chosen = [call for call in CALLS if wanted(call)]
     return pytest.mark.parametrize("call", chosen, ids=[call.name.replace(API, "") for call in chosen])
@@ -118,6 +125,7 @@ def test_a_call_that_succeeds(world: World, call: Call) -> None:
             limit = 512 if call.limit is None else call.limit
             assert response.headers["X-RateLimit-Limit"] == str(limit)
             assert 0 <= int(response.headers["X-RateLimit-Remaining"]) < limit
+            assert int(response.headers[TRIPS]) == _trips(call)
 
     world.run(check())
 
@@ -199,6 +207,8 @@ def test_a_socket(world: World, call: Call) -> None:
             await world.dial(call, world.up.owner.with_token("")).__aenter__()
         assert refused.value.response.status_code == 401
         async with world.dial(call, world.up.owner) as socket:
+            assert socket.response is not None
+            assert int(socket.response.headers[TRIPS]) == _trips(call)
             await _frames(socket, call)
             await asyncio.wait_for(await socket.ping(), 5)
 
@@ -212,6 +222,7 @@ def test_a_stream(world: World, call: Call) -> None:
         headers = {TOKEN_HEADER: owner.token}
         async with owner.http.stream("GET", f"{owner.base}{world.path(call)}", headers=headers) as response:
             assert response.headers["Content-Type"] == Kind.STREAM.value
+            assert int(response.headers[TRIPS]) == _trips(call)
             lines = aiter(response.aiter_lines())
             seen = [await asyncio.wait_for(anext(lines), 5) for _ in range(4)]
             assert seen[:3] == ["event: ping", "", "event: data"]
