@@ -98,7 +98,7 @@ async def login(request: web.Request) -> web.Response:
         raise ApiError(401, "Incorrect email or password.")
     if row["status"] == "suspended":
         raise ApiError(401, "Your account is suspended. Contact an admin to reactivate your account.")
-    async with db.transaction() as conn:
+    async with db.acquire() as conn:
         token = await mint(conn, row["id"], login_type="password", seconds=SESSION_SECONDS)
         await conn.execute("UPDATE users SET last_seen_at = now(), status = 'active' WHERE id = $1", row["id"])
     response = answer({"session_token": token}, 201)

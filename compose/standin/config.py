@@ -41,6 +41,7 @@ class Settings:
     verbose: bool = False
     version: str = DEFAULT_VERSION
     scale: float = 1.0
+    trips_per_query: int = 1
     trips_header: bool = False
     bugs: frozenset[str] = frozenset()
 
@@ -75,12 +76,15 @@ class _Reader:
             raise ConfigError(f"{name} is required: {hint}")
         return value
 
-    def integer(self, name: str, default: int) -> int:
+    def integer(self, name: str, default: int, *, allowed: range | None = None) -> int:
         value = self.text(name)
         try:
-            return int(value) if value else default
+            number = int(value) if value else default
         except ValueError:
             raise ConfigError(f"{name} must be a whole number, not {value!r}") from None
+        if allowed is not None and number not in allowed:
+            raise ConfigError(f"{name} must be from {allowed[0]} to {allowed[-1]}, not {value!r}")
+        return number
 
     def flag(self, name: str) -> bool:
         value = self.text(name).lower()
@@ -145,6 +149,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         verbose=read.flag("CODER_VERBOSE"),
         version=read.text("STANDIN_VERSION", DEFAULT_VERSION),
         scale=read.scale("STANDIN_TIME_SCALE"),
+        trips_per_query=read.integer("STANDIN_TRIPS_PER_QUERY", 1, allowed=range(1, 3)),
         trips_header=read.flag("STANDIN_TRIPS_HEADER"),
         bugs=bugs,
     )

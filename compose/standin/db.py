@@ -92,7 +92,8 @@ class CountedConnection(asyncpg.Connection):  # type: ignore[misc]  # the librar
 class Database:
     """The pool of one replica. Closed until ``open`` has come back; then every method works until ``close``."""
 
-    def __init__(self, url: str, pool_max: int) -> None:
+    def __init__(self, url: str, pool_max: int, trips_per_query: int = 1) -> None:
+        self.trips_per_query = trips_per_query
         self._url = url
         self._pool_max = pool_max
         self._pool: Any = None

@@ -56,7 +56,7 @@ def guard(route: Route, services: Services) -> Handler:
     key = f"{route.method} {route.path}"
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        CURRENT.set(Trips(key))
+        CURRENT.set(Trips(key, services.settings.trips_per_query))
         if route.streams or _is_upgrade(request):
             async with scope():
                 await admit(request)

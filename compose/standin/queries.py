@@ -5,13 +5,13 @@ at the same time, each on its own connection. `READ` marks what was read in the 
 (coderd/database/dbauthz) included; `ESTIMATE` what was recalled or derived from similar handlers, so nobody should lean on
 it. Both assume success, an owner's own key that was used within the hour, and workspaces that have an agent.
 
-Coder's driver takes two round trips for a query with arguments, since it first asks for the types of the arguments
-(lib/pq issue 636), and one without. Coder does not set `binary_parameters`, which would save one (unverified).
+A query is one round trip here. Coder's driver makes two of a query with arguments, since it first asks for the types of the
+arguments (lib/pq issue 636; `binary_parameters`, which Coder does not set as far as is known, would save one). On a small
+machine that costs more than all the rest, so it has to be asked for: STANDIN_TRIPS_PER_QUERY=2.
 """
 
 from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property
 from typing import Final
 
 Wave = str | tuple[str, ...]
@@ -35,11 +35,15 @@ _PLAIN: Final = _FRAME | frozenset(
 """What has no arguments, so it is one round trip."""
 
 
-def _trips(wave: Wave) -> int:
-    return sum(1 if name in _PLAIN else 2 for name in ((wave,) if isinstance(wave, str) else wave))
+def _flat(waves: tuple[Wave, ...]) -> tuple[str, ...]:
+    return tuple(name for wave in waves for name in ((wave,) if isinstance(wave, str) else wave))
 
 
-@dataclass(frozen=True)
+def _cost(name: str, each: int) -> int:
+    return 1 if name in _PLAIN else each
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The queries of one handler. ``within`` are those inside its transaction, which holds one connection meanwhile."""
 
@@ -47,26 +51,22 @@ class Plan:
     waves: tuple[Wave, ...] = ()
     within: tuple[Wave, ...] = ()
 
-    @cached_property
-    def trips(self) -> int:
-        """How many round trips that is."""
-        return sum(_trips(wave) for wave in (*self.waves, *self.within))
+    def trips(self, each: int = 1) -> int:
+        """How many round trips that is, at ``each`` per query with arguments."""
+        return sum(_cost(name, each) for name in _flat((*self.waves, *self.within)))
 
-    @cached_property
-    def trips_within(self) -> int:
+    def trips_within(self, each: int = 1) -> int:
         """How many of them are inside the transaction."""
-        return sum(_trips(wave) for wave in self.within)
+        return sum(_cost(name, each) for name in _flat(self.within))
 
-    @cached_property
-    def groups(self) -> tuple[tuple[int, ...], ...]:
+    def groups(self, each: int = 1) -> list[list[int]]:
         """The round trips of each query of those that run at the same time, wave by wave."""
-        return tuple(tuple(_trips(name) for name in wave) for wave in self.waves if isinstance(wave, tuple))
+        return [[_cost(name, each) for name in wave] for wave in self.waves if isinstance(wave, tuple)]
 
-    @cached_property
-    def names(self) -> tuple[str, ...]:
+    def names(self) -> list[str]:
         """The queries in order, transactions and messages aside."""
-        flat = [name for wave in (*self.waves, *self.within) for name in ((wave,) if isinstance(wave, str) else wave)]
-        return tuple(name for name in flat if name not in _FRAME and not name.startswith("NOTIFY"))
+        every = _flat((*self.waves, *self.within))
+        return [name for name in every if name not in _FRAME and not name.startswith("NOTIFY")]
 
 
 # coderd/httpmw/apikey.go. Custom roles would be one more.

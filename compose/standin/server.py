@@ -46,7 +46,7 @@ class Replica:
 
     def __init__(self, settings: Settings) -> None:
         clock = Clock(settings.scale)
-        db = Database(settings.postgres_url, settings.pool_max)
+        db = Database(settings.postgres_url, settings.pool_max, settings.trips_per_query)
         pubsub = PubSub(db, clock)
         replicas = Replicas(settings, clock, db, pubsub)
         self.services = Services(

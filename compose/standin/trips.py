@@ -7,6 +7,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from standin.queries import PLANS
@@ -17,48 +19,65 @@ if TYPE_CHECKING:
 CURRENT: ContextVar["Trips | None"] = ContextVar("standin_trips", default=None)
 """The tally of whatever runs now; None for chores of the replica itself."""
 
-FILL_SQL = "SELECT value FROM site_configs WHERE key = 'deployment_id'"  # without arguments, so it is one round trip
+_FILL_SQL = "SELECT value FROM site_configs WHERE key = 'deployment_id'"  # without arguments, so it is one round trip
+
+
+@dataclass(frozen=True, slots=True)
+class _Sum:
+    """A plan, added up."""
+
+    trips: int
+    within: int
+    groups: tuple[tuple[int, ...], ...]
+    names: tuple[str, ...]
+
+
+@cache
+def _sum(key: str, each: int) -> _Sum:
+    plan = PLANS[key]
+    groups = tuple(map(tuple, plan.groups(each)))
+    return _Sum(plan.trips(each), plan.trips_within(each), groups, tuple(plan.names()))
 
 
 class Trips:
-    """The round trips of one request, or of one message of a stream."""
+    """The round trips of one request, or of one message of a stream; a query with arguments is ``each`` of them."""
 
-    __slots__ = ("_plan", "key", "made", "named")
+    __slots__ = ("_each", "_sum", "key", "made", "named")
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, each: int = 1) -> None:
         self.key = key
         self.made = 0
         self.named = 0
-        self._plan = PLANS[key]
+        self._each = each
+        self._sum = _sum(key, each)
 
     def follow(self, key: str) -> None:
         """Take the plan of ``key`` instead: the handler found out that it is another case."""
-        self._plan = PLANS[key]
+        self._sum = _sum(key, self._each)
 
     def name(self) -> str:
         """Give the query of Coder that the next statement stands for."""
-        names, self.named = self._plan.names, self.named + 1
+        names, self.named = self._sum.names, self.named + 1
         return names[self.named - 1] if self.named <= len(names) else "Extra"
 
     async def fill_within(self, conn: "Conn", since: int) -> None:
         """Make what is missing inside the transaction of ``conn``, but for its commit; it began after ``since`` trips."""
-        while self.made - since < self._plan.trips_within - 1:
-            await conn.execute(FILL_SQL)
+        while self.made - since < self._sum.within - 1:
+            await conn.fetchval(_FILL_SQL)
 
     async def fill(self, db: "Database", *, leave: int = 0) -> None:
         """Make what is missing, but for the ``leave`` round trips that are still to come.
 
         Each query takes a connection of the pool for itself, as in Coder, and holds it for its round trips.
         """
-        missing = self._plan.trips - self.made - leave
-        together = list(self._plan.groups) if missing > 0 and not db.bound() else []
-        alone = missing - sum(sum(group) for group in together)
+        missing = self._sum.trips - self.made - leave
+        together = list(self._sum.groups) if missing > 0 and not db.bound() else []
+        alone = missing - sum(map(sum, together))
         while alone < 0 and together:  # the handler has itself made some of what runs at the same time
             alone += sum(together.pop())
-        for _ in range(alone // 2):
-            await _query(db, 2)
-        if alone > 0 and alone % 2:
-            await _query(db, 1)
+        while alone > 0:
+            await _query(db, min(self._each, alone))
+            alone -= self._each
         for group in together:
             await asyncio.gather(*(_query(db, trips) for trips in group))
 
@@ -66,7 +85,7 @@ class Trips:
 async def _query(db: "Database", trips: int) -> None:
     async with db.acquire() as conn:
         for _ in range(trips):
-            await conn.execute(FILL_SQL)
+            await conn.fetchval(_FILL_SQL)
 
 
 async def fill_current(db: "Database") -> None:
@@ -79,7 +98,7 @@ async def fill_current(db: "Database") -> None:
 @asynccontextmanager
 async def message_of(key: str, db: "Database") -> AsyncIterator[None]:
     """Count, and at the end fill up, the round trips for one message of a stream."""
-    trips = Trips(key)
+    trips = Trips(key, db.trips_per_query)
     token = CURRENT.set(trips)
     try:
         yield

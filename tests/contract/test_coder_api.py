@@ -94,7 +94,7 @@ def _missing(value: Any, path: str) -> bool:
 
 def _trips(call: Call) -> int:
     """The round trips to the database that the stand-in's own table says."""
-    return PLANS[call.name.replace(API, "")].trips
+    return PLANS[call.name.replace(API, "")].trips()
 
 
 def rows(wanted: Callable[[Call], bool]) -> pytest.MarkDecorator:
@@ -196,7 +196,7 @@ async def _frames(socket: ClientConnection, call: Call) -> None:
     """Read until a frame has every field of the row."""
     missing = list(call.fields)
     while missing:
-        frame = json.loads(await asyncio.wait_for(socket.recv(), 5))
+        frame = json.loads(await asyncio.wait_for(socket.recv(), 20))
         missing = [name for name in call.fields if _missing(frame, name)]
 
 
@@ -210,7 +210,7 @@ def test_a_socket(world: World, call: Call) -> None:
             assert socket.response is not None
             assert int(socket.response.headers[TRIPS]) == _trips(call)
             await _frames(socket, call)
-            await asyncio.wait_for(await socket.ping(), 5)
+            await asyncio.wait_for(await socket.ping(), 20)
 
     world.run(check())
 
@@ -224,7 +224,7 @@ def test_a_stream(world: World, call: Call) -> None:
             assert response.headers["Content-Type"] == Kind.STREAM.value
             assert int(response.headers[TRIPS]) == _trips(call)
             lines = aiter(response.aiter_lines())
-            seen = [await asyncio.wait_for(anext(lines), 5) for _ in range(4)]
+            seen = [await asyncio.wait_for(anext(lines), 20) for _ in range(4)]
             assert seen[:3] == ["event: ping", "", "event: data"]
             data = json.loads(seen[3].removeprefix("data: "))
             assert not [name for name in call.fields if _missing(data, name)]
@@ -241,7 +241,7 @@ def test_the_echo_sends_back_any_number_of_texts_and_bytes(world: World) -> None
             for number in range(20):
                 for message in (str(number), number.to_bytes(8, "big")):
                     await socket.send(message)
-                    assert await asyncio.wait_for(socket.recv(), 5) == message
+                    assert await asyncio.wait_for(socket.recv(), 20) == message
 
     world.run(check())
 

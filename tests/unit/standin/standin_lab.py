@@ -22,7 +22,7 @@ PASSWORD = "SomeSecurePassword!1"  # noqa: S105
 FAST = 0.05
 
 
-async def until(what: Callable[[], Awaitable[Any]], *, seconds: float = 8.0) -> Any:
+async def until(what: Callable[[], Awaitable[Any]], *, seconds: float = 20.0) -> Any:
     """Poll until ``what`` gives something true; fail with what was last seen."""
     deadline, seen = time.monotonic() + seconds, None
     while time.monotonic() < deadline:
@@ -172,13 +172,13 @@ class Process:
             except httpx.TransportError:
                 return False
 
-        await until(healthy, seconds=15)
+        await until(healthy, seconds=30)
 
     async def exit_code(self) -> int:
         async def ended() -> bool:
             return self.popen.poll() is not None
 
-        await until(ended, seconds=10)
+        await until(ended)
         return int(self.popen.returncode)
 
 
@@ -245,5 +245,5 @@ class Relay:
 
 
 async def frames(socket: ClientConnection, count: int) -> list[Any]:
-    """Read frames, each within five seconds."""
-    return [json.loads(await asyncio.wait_for(socket.recv(), 5)) for _ in range(count)]
+    """Read frames, each within twenty seconds."""
+    return [json.loads(await asyncio.wait_for(socket.recv(), 20)) for _ in range(count)]

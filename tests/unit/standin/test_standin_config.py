@@ -43,6 +43,7 @@ def test_defaults_are_those_of_coder() -> None:
         ({"CODER_PROVISIONER_DAEMONS": "many"}, "CODER_PROVISIONER_DAEMONS must be a whole number"),
         ({"CODER_HEALTH_CHECK_REFRESH": "soon"}, "CODER_HEALTH_CHECK_REFRESH must be a duration"),
         ({"CODER_VERBOSE": "perhaps"}, "CODER_VERBOSE must be true or false"),
+        ({"STANDIN_TRIPS_PER_QUERY": "3"}, "STANDIN_TRIPS_PER_QUERY must be from 1 to 2"),
         ({"STANDIN_TIME_SCALE": "0"}, "STANDIN_TIME_SCALE must be a number"),
     ],
 )

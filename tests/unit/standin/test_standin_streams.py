@@ -26,7 +26,7 @@ async def _rest(socket: ClientConnection) -> tuple[list[Any], int, str]:
             seen.append(json.loads(await socket.recv()))
 
     with pytest.raises(ConnectionClosed) as closed:
-        await asyncio.wait_for(read(), 15)
+        await asyncio.wait_for(read(), 30)
     assert closed.value.rcvd is not None
     return seen, closed.value.rcvd.code, closed.value.rcvd.reason
 
@@ -232,7 +232,7 @@ def test_server_sent_events(database: str) -> None:
                     return "end", None
 
                 async def next_event() -> tuple[str, Any]:
-                    return await asyncio.wait_for(event(), 5)
+                    return await asyncio.wait_for(event(), 20)
 
                 assert await next_event() == ("ping", None)
                 assert (await next_event())[1]["latest_build"]["build_number"] == 1
@@ -256,10 +256,10 @@ def test_the_echo_cuts_off_who_says_nothing(database: str, monkeypatch: pytest.M
             for number in range(3):
                 await asyncio.sleep(0.25)
                 await socket.send(str(number))
-                assert await asyncio.wait_for(socket.recv(), 5) == str(number)
-            await asyncio.wait_for(await socket.ping(), 5)  # answered, yet no message
+                assert await asyncio.wait_for(socket.recv(), 20) == str(number)
+            await asyncio.wait_for(await socket.ping(), 20)  # answered, yet no message
             with pytest.raises(ConnectionClosed) as closed:
-                await asyncio.wait_for(socket.recv(), 5)
+                await asyncio.wait_for(socket.recv(), 20)
             assert closed.value.rcvd is None
 
     asyncio.run(check())
@@ -270,7 +270,7 @@ def test_a_message_beyond_the_limit_is_1009(database: str) -> None:
         async with site(database) as up, _dial(up.owner, "/debug/ws") as socket:
             await socket.send("x" * 40_000)
             with pytest.raises(ConnectionClosed) as closed:
-                await asyncio.wait_for(socket.recv(), 5)
+                await asyncio.wait_for(socket.recv(), 20)
             assert closed.value.rcvd is not None
             assert closed.value.rcvd.code == 1009
 
