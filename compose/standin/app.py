@@ -19,7 +19,8 @@ from standin import (
     workspace_settings,
     workspaces,
 )
-from standin.gate import errors_as_answers, guard
+from standin.gate import errors_as_answers, guard, is_upgrade
+from standin.metrics import measured
 from standin.routing import Route, answer
 from standin.services import SERVICES, Services
 from standin.trips import CURRENT
@@ -70,7 +71,8 @@ async def _dashboard(_request: web.Request) -> web.Response:
 
 def make_app(services: Services) -> web.Application:
     """Build the application; it answers at once, whatever the state of the database."""
-    app = web.Application(middlewares=[errors_as_answers], client_max_size=_BODY_LIMIT)
+    counted = measured(services.metrics, is_upgrade)
+    app = web.Application(middlewares=[counted, errors_as_answers], client_max_size=_BODY_LIMIT)
     app[SERVICES] = services
     version, show_trips = services.settings.version, services.settings.trips_header
 

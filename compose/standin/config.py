@@ -36,6 +36,9 @@ class Settings:
     rate_limits_off: bool = False
     health_refresh: float = 600.0
     threshold_database: float = 0.015
+    prometheus: tuple[str, int] | None = None
+    """Where metrics are served, if at all."""
+    collect_db_metrics: bool = False
     telemetry: bool = False
     update_check: bool = False
     verbose: bool = False
@@ -144,6 +147,10 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         rate_limits_off=read.flag("CODER_DANGEROUS_DISABLE_RATE_LIMITS"),
         health_refresh=read.duration("CODER_HEALTH_CHECK_REFRESH", "10m"),
         threshold_database=read.duration("CODER_HEALTH_CHECK_THRESHOLD_DATABASE", "15ms"),
+        prometheus=read.address("CODER_PROMETHEUS_ADDRESS", "127.0.0.1:2112")
+        if read.flag("CODER_PROMETHEUS_ENABLE")
+        else None,
+        collect_db_metrics=read.flag("CODER_PROMETHEUS_COLLECT_DB_METRICS"),
         telemetry=read.flag("CODER_TELEMETRY_ENABLE"),
         update_check=read.flag("CODER_UPDATE_CHECK"),
         verbose=read.flag("CODER_VERBOSE"),

@@ -21,7 +21,8 @@ _MORE_QUERIES = {"n-plus-one": 40, "few-more-queries": 6}
 _BYPASS = "X-Coder-Bypass-Ratelimit"
 
 
-def _is_upgrade(request: web.Request) -> bool:
+def is_upgrade(request: web.Request) -> bool:
+    """Say whether a request asks for a WebSocket."""
     return request.headers.get("Upgrade", "").lower() == "websocket"
 
 
@@ -57,7 +58,7 @@ def guard(route: Route, services: Services) -> Handler:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         CURRENT.set(Trips(key, services.settings.trips_per_query))
-        if route.streams or _is_upgrade(request):
+        if route.streams or is_upgrade(request):
             async with scope():
                 await admit(request)
             return await route.handler(request)

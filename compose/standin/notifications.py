@@ -10,7 +10,7 @@ from typing import Final
 from uuid import UUID
 
 from standin.clock import Clock
-from standin.db import Database
+from standin.db import Database, Row
 from standin.errors import DATABASE_ERRORS
 from standin.log import LOG, one_line
 
@@ -30,8 +30,10 @@ _ADMINS_SQL = f"{_QUEUE} u.rbac_roles && '{{owner,template-admin}}' AND u.id <> 
 _ONE_SQL = f"{_QUEUE} u.id = $6"
 _BUILD_SQL = """
 SELECT b.workspace_id, b.workspace_name, b.owner_id, b.owner_name, b.transition, b.build_number, b.initiator_id,
-    b.initiator_name, b.job_status, w.template_id, w.organization_id
-FROM builds_with_job b JOIN workspaces w ON w.id = b.workspace_id WHERE b.job_id = $1
+    b.initiator_name, b.job_status, b.template_version_name, w.template_id, w.organization_id, u.email AS owner_email,
+    t.name AS template_name
+FROM builds_with_job b JOIN workspaces w ON w.id = b.workspace_id JOIN users u ON u.id = w.owner_id
+JOIN templates t ON t.id = w.template_id WHERE b.job_id = $1
 """
 _DISPATCH_SQL = """
 WITH due AS (
@@ -87,15 +89,18 @@ async def workspace_updated(db: Database, about: About, initiator: UUID) -> None
     await _queue(db, UPDATED, about, text, but=initiator)
 
 
-async def build_ended(db: Database, job_id: UUID) -> None:
-    """Tell the admins of a failed build, and an owner of the deletion of a workspace by somebody else."""
+async def build_ended(db: Database, job_id: UUID) -> Row | None:
+    """Tell the admins of a failed build, and an owner of the deletion of a workspace by somebody else.
+
+    Gives the build, None when it is gone or could not be read.
+    """
     try:
         row = await db.row(_BUILD_SQL, job_id)
     except DATABASE_ERRORS as error:
         LOG.warning("failed to notify of the end of a build: %s", one_line(error))
-        return
+        return None
     if row is None:
-        return
+        return None
     names = ("workspace_id", "workspace_name", "owner_id", "owner_name", "template_id", "organization_id")
     about = About(*[row[name] for name in names])
     if row["job_status"] == "failed":
@@ -104,6 +109,7 @@ async def build_ended(db: Database, job_id: UUID) -> None:
     elif row["transition"] == "delete" and row["job_status"] == "succeeded" and row["initiator_id"] != about.owner_id:
         text = f"Your workspace {about.name} has been deleted by {row['initiator_name']}."
         await _queue(db, DELETED, about, ("Workspace Deleted", text))
+    return row
 
 
 async def notify_forever(db: Database, clock: Clock) -> None:

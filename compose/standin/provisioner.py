@@ -17,6 +17,7 @@ from standin.config import Settings
 from standin.db import Database, Row
 from standin.errors import DATABASE_ERRORS
 from standin.log import LOG, one_line
+from standin.metrics import Metrics
 from standin.notifications import build_ended
 from standin.pubsub import JOB_POSTED, PubSub
 from standin.script import Step, script
@@ -33,7 +34,9 @@ _CANCEL_WALL_SECONDS = 5.0  # cli/server.go gives a daemon 5 s once it is interr
 class Provisioner:
     """The daemons of one replica, each with at most one job. Jobs of a dead replica are left to the reaper."""
 
-    def __init__(self, settings: Settings, clock: Clock, db: Database, pubsub: PubSub, replica: UUID) -> None:
+    def __init__(
+        self, settings: Settings, clock: Clock, db: Database, pubsub: PubSub, *, replica: UUID, metrics: Metrics
+    ) -> None:
         self._db = db
         self._pubsub = pubsub
         self._clock = clock
@@ -44,16 +47,11 @@ class Provisioner:
         self._wake = asyncio.Event()
         self._jobs: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
-
-    @property
-    def daemons(self) -> int:
-        """How many daemons there are."""
-        return len(self._daemons)
-
-    @property
-    def running(self) -> int:
-        """How many jobs are being worked on."""
-        return len(self._jobs)
+        self._metrics = metrics
+        text = "The number of currently running provisioner jobs."
+        metrics.follow("coderd_provisionerd_jobs_current", text, lambda: len(self._jobs), provisioner="echo")
+        text = "The number of provisioner daemons."
+        metrics.follow("coderd_provisionerd_num_daemons", text, lambda: len(self._daemons))
 
     async def start(self) -> None:
         """Register the daemons and start to take jobs."""
@@ -120,7 +118,7 @@ class Provisioner:
         task.add_done_callback(ended)
 
     async def _run(self, job: Row, daemon: UUID) -> None:
-        error, steps = "", script(job["type"], job["transition"] or "")
+        error, steps, began = "", script(job["type"], job["transition"] or ""), time.monotonic()
         try:
             for step in steps:
                 row = await self._work(job["id"], daemon, step)
@@ -134,9 +132,17 @@ class Provisioner:
         ended = await self._persist(sql.FINISH, job["id"], daemon, error)
         if ended is None:
             LOG.warning("job %s had already ended", job["id"])
-        elif job["type"] == "workspace_build":
-            await build_ended(self._db, job["id"])
+            return
+        status = "failed" if error else "success"
+        self._metrics.job_timings.labels("echo", status).observe(time.monotonic() - began)
+        if job["type"] == "workspace_build":
+            self._count(await build_ended(self._db, job["id"]))
             await audit_build(self._db, job["id"])
+
+    def _count(self, build: Row | None) -> None:
+        if build is not None:
+            names = ("workspace_name", "owner_email", "template_name", "template_version_name", "transition")
+            self._metrics.builds.labels(*(build[name] for name in names), build["job_status"]).inc()
 
     async def _work(self, job: UUID, daemon: UUID, step: Step) -> Row | None:
         await asyncio.sleep(self._clock.server(step.seconds))

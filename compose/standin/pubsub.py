@@ -11,6 +11,7 @@ import asyncpg
 from standin.clock import Clock
 from standin.db import CONNECT_SECONDS, Conn, Database
 from standin.log import LOG, one_line
+from standin.metrics import Metrics
 
 Listener = Callable[[str], None]
 """Called with a message's payload, on the event loop; must not block or raise."""
@@ -25,6 +26,8 @@ REPLICA = "replica"
 _RECONNECT_MIN, _RECONNECT_MAX = 1.0, 60.0
 # Server seconds: watchdog.go beats every 15 s; here the beat is a query, so a half-open socket shows.
 _BEAT = 15.0
+
+_COLOSSAL = 7600  # bytes; coderd/database/pubsub/pubsub.go calls a message so (unverified)
 
 _ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
@@ -55,9 +58,16 @@ class PubSub:
     Messages sent while it is away are lost. A listener with ``on_loss`` is told so once LISTEN is back, as in Coder.
     """
 
-    def __init__(self, db: Database, clock: Clock) -> None:
+    def __init__(self, db: Database, clock: Clock, metrics: Metrics) -> None:
         self._db = db
         self._clock = clock
+        self._metrics = metrics
+        metrics.follow(
+            "coder_pubsub_connected", "Whether we are connected (1) or not (0).", lambda: self._conn is not None
+        )
+        metrics.follow("coder_pubsub_current_events", "The current number of channels.", lambda: len(self._listeners))
+        text = "The current number of active subscribers."
+        metrics.follow("coder_pubsub_current_subscribers", text, lambda: sum(map(len, self._listeners.values())))
         self._listeners: dict[str, dict[Listener, Hook | None]] = {}
         self._reconnect_hooks: list[Hook] = []
         self._listening: set[str] = set()
@@ -87,6 +97,7 @@ class PubSub:
         """Call ``listener`` for every message on ``channel``; returns once the database listens, if it can be asked."""
         self._listeners.setdefault(channel, {})[listener] = on_loss
         await self._settle(channel)
+        self._metrics.subscribes.labels("true" if self._conn is not None else "false").inc()
 
     async def unsubscribe(self, channel: str, listener: Listener) -> None:
         """Take a listener away; the last one ends LISTEN on its channel."""
@@ -140,6 +151,8 @@ class PubSub:
             await self._settle(channel)
 
     def _on_notify(self, _conn: Any, _pid: int, channel: str, payload: str) -> None:
+        self._metrics.messages.labels("colossal" if len(payload) >= _COLOSSAL else "normal").inc()
+        self._metrics.received.inc(len(payload))
         for listener in tuple(self._listeners.get(channel, ())):
             listener(payload)
 
@@ -159,6 +172,7 @@ class PubSub:
             connected_at = time.monotonic()
             await self._beat_until_lost()
             LOG.warning("pubsub disconnected from postgres")
+            self._metrics.disconnections.inc()
             await asyncio.sleep(max(0.0, connected_at + self._clock.server(_RECONNECT_MIN) - time.monotonic()))
             await self._reconnect()
             LOG.info("pubsub reconnected to postgres")

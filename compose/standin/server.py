@@ -19,6 +19,7 @@ from standin.events import Events
 from standin.health import HealthCache
 from standin.inflight import InFlight
 from standin.log import LOG, one_line
+from standin.metrics import Metrics, serve_metrics
 from standin.migrations import MigrationError, migrate
 from standin.notifications import notify_forever
 from standin.provisioner import Provisioner
@@ -47,7 +48,10 @@ class Replica:
     def __init__(self, settings: Settings) -> None:
         clock = Clock(settings.scale)
         db = Database(settings.postgres_url, settings.pool_max, settings.trips_per_query)
-        pubsub = PubSub(db, clock)
+        metrics = Metrics()
+        if settings.collect_db_metrics:
+            db.observe = metrics.watch_queries()
+        pubsub = PubSub(db, clock, metrics)
         replicas = Replicas(settings, clock, db, pubsub)
         self.services = Services(
             settings=settings,
@@ -56,22 +60,26 @@ class Replica:
             pubsub=pubsub,
             events=Events(pubsub),
             replicas=replicas,
-            provisioner=Provisioner(settings, clock, db, pubsub, replicas.id),
+            provisioner=Provisioner(settings, clock, db, pubsub, replica=replicas.id, metrics=metrics),
             acknowledger=Acknowledger(db, settings.bugs, settings.pool_max),
             sockets=Sockets(clock, partial(fill_current, db)),
             in_flight=InFlight(),
             limiter=RateLimiter(off=settings.rate_limits_off),
-            stats=DeploymentStats(db, clock),
+            stats=DeploymentStats(db, clock, metrics),
+            metrics=metrics,
             health=HealthCache(clock.server(settings.health_refresh)),
             http=aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)),
         )
         self._runner = web.AppRunner(make_app(self.services), access_log=None, shutdown_timeout=_CUT_SECONDS)
         self._chores: list[asyncio.Task[None]] = []
         self._joined = False
+        self._scrapes: web.AppRunner | None = None
 
     async def start(self) -> None:
         """Open pool, schema, LISTEN and membership, and only then the listener; raise StartError on failure."""
         settings, services = self.services.settings, self.services
+        if settings.prometheus is not None:
+            self._scrapes = await serve_metrics(services.metrics, *settings.prometheus)
         early = "ready-before-pool" in settings.bugs
         if early:
             await self._listen()
@@ -120,6 +128,8 @@ class Replica:
         if self._joined:
             await self.services.replicas.stop()
         await self._runner.cleanup()
+        if self._scrapes is not None:
+            await self._scrapes.cleanup()
         await self.services.pubsub.stop()
         await self.services.http.close()
         await self.services.db.close()

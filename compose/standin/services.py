@@ -12,6 +12,7 @@ from standin.db import Database
 from standin.events import Events
 from standin.health import HealthCache
 from standin.inflight import InFlight
+from standin.metrics import Metrics
 from standin.provisioner import Provisioner
 from standin.pubsub import PubSub
 from standin.ratelimit import RateLimiter
@@ -35,6 +36,7 @@ class Services:
     sockets: Sockets
     in_flight: InFlight
     limiter: RateLimiter
+    metrics: Metrics
     health: HealthCache
     stats: DeploymentStats
     http: aiohttp.ClientSession

@@ -10,6 +10,7 @@ from standin.auth import ACTOR
 from standin.body import Body
 from standin.errors import ApiError, not_found
 from standin.lookup import find_organization, find_user
+from standin.metrics import CONTENT_TYPE
 from standin.replicas import replica_view
 from standin.routing import Access, Route, answer, message
 from standin.services import services_of
@@ -203,6 +204,11 @@ async def quota(request: web.Request) -> web.Response:
     return answer({"credits_consumed": 0, "budget": -1})
 
 
+async def debug_metrics(request: web.Request) -> web.Response:
+    """Give the metrics that the scraper's own listener gives, whether or not there is one."""
+    return web.Response(body=services_of(request).metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+
+
 ROUTES = (
     Route("GET", "/", root, Access.PUBLIC),
     Route("GET", "/buildinfo", build_info, Access.PUBLIC),
@@ -215,6 +221,7 @@ ROUTES = (
     Route("GET", "/deployment/stats", deployment_stats, Access.OWNER),
     Route("GET", "/deployment/config", deployment_config, Access.OWNER),
     Route("POST", "/authcheck", auth_check),
+    Route("GET", "/debug/metrics", debug_metrics, Access.OWNER),
     Route("GET", "/workspaceproxies", workspace_proxies, Access.OWNER),
     Route("GET", "/deployment/ssh", deployment_ssh),
     Route("GET", "/applications/host", apps_host),

@@ -8,36 +8,41 @@ from standin.clock import Clock
 from standin.db import Database
 from standin.errors import DATABASE_ERRORS
 from standin.log import LOG, one_line
+from standin.metrics import Metrics
 from standin.views import stamp
 
 _EVERY = 30.0  # server seconds, CODER_AGENT_STATS_REFRESH_INTERVAL
 _BUILDING = frozenset({"starting", "stopping", "deleting"})
 _SQL = """
-SELECT build_status, count(*) AS number FROM workspaces_with_build WHERE NOT w_deleted GROUP BY build_status
+SELECT build_status, job_status, count(*) AS number FROM workspaces_with_build WHERE NOT w_deleted
+GROUP BY build_status, job_status
 """
 
 
 class DeploymentStats:
     """The newest count, empty until there is one; while the database is away it grows old."""
 
-    def __init__(self, db: Database, clock: Clock) -> None:
+    def __init__(self, db: Database, clock: Clock, metrics: Metrics) -> None:
+        self._metrics = metrics
         self._db = db
         self._every = clock.server(_EVERY)
         self.report: dict[str, Any] = {}
-        self.by_status: dict[str, int] = {}
 
     async def refresh_forever(self) -> None:
         """Count at once, and then every 30 s."""
         while True:
             try:
-                self._take({row["build_status"]: row["number"] for row in await self._db.rows(_SQL)})
+                rows = await self._db.rows(_SQL)
+                self._take({row["build_status"]: row["number"] for row in rows})
+                self._metrics.by_status.clear()
+                for row in rows:
+                    self._metrics.by_status.labels(row["job_status"]).inc(row["number"])
             except DATABASE_ERRORS as error:
                 LOG.warning("refresh deployment stats: %s", one_line(error))
             await asyncio.sleep(self._every)
 
     def _take(self, numbers: dict[str, int]) -> None:
         now = datetime.now(UTC)
-        self.by_status = numbers
         self.report = {
             "aggregated_from": stamp(now - timedelta(minutes=15)),
             "collected_at": stamp(now),

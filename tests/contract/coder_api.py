@@ -203,6 +203,7 @@ CALLS: Final = (
     get(f"{API}/debug/health", "2", **_OWNER, query=("force",), errors=(503,), fields=("time", "healthy", "severity",
         "coder_version", *inside("database", ("healthy", "severity", "warnings", "reachable", "latency_ms", "threshold_ms")),
         "access_url.status_code", "websocket.code")),
+    get(f"{API}/debug/metrics", "9", **_OWNER, kind=Kind.TEXT),
     get(f"{API}/replicas", "2", **_OWNER, hidden=404, fields=inside("[]", ("id", "hostname", "created_at", "relay_address",
         "region_id", "error", "database_latency"))),
     # The dashboard's pages.
