@@ -1,4 +1,4 @@
-"""Clients beside ours, for `bench/clients.py` and `bench/freeze.py`, each a process of its own.
+"""Clients beside ours for `bench/clients.py`, each a process of its own: what does a request cost them?
 
 `python -m bench.client_peers NAME PORT SECONDS` asks 127.0.0.1:PORT and prints one line of JSON: `requests` that ended in
 the measured time, those of them that were `ok`, and the `seconds` of clock and `cpu_s` of processor time it took.

@@ -139,15 +139,16 @@ class Report:
     brackets_ms: list[float] = field(default_factory=list)
 
     @property
-    def every_edge(self) -> list[Edge]:
-        return [edge for group in self.edges.values() for edge in group]
+    def stated(self) -> list[Edge]:
+        """Edges of outages that are stated. Those of `unknown` are upper bounds, easily true, and do not count with them."""
+        return [edge for group, edges in self.edges.items() if group != "unknown" for edge in edges]
 
     @property
     def refuted(self) -> list[Edge]:
-        return [edge for edge in self.every_edge if edge.refuted]
+        return [edge for edge in self.stated if edge.refuted]
 
     def contained(self) -> float:
-        return 1 - len(self.refuted) / len(self.every_edge)
+        return 1 - len(self.refuted) / len(self.stated)
 
     def width_ms(self, group: str) -> float:
         return statistics.median(edge.width_ms for edge in self.edges[group])
@@ -216,8 +217,10 @@ def _judge_one(
     if len(found) != 1:
         report.wrong.append(f"{what}: {len(found)} outages stated instead of one: {_said(found, down.lo)}")
         return
-    edges = report.edges.setdefault(group, [])
-    edges += [Edge(f"begin of {what}", down, found[0].start), Edge(f"end of {what}", up, found[0].end)]
+    edges = [Edge(f"begin of {what}", down, found[0].start), Edge(f"end of {what}", up, found[0].end)]
+    report.edges.setdefault(group, []).extend(edges)
+    if group == "unknown":
+        report.wrong += [f"{edge}: beyond the upper bound" for edge in edges if edge.refuted]
 
 
 def _judge_slow(s: Series, window: Interval, down: Interval, up: Interval, what: str) -> Iterator[str]:
