@@ -48,12 +48,12 @@ class Sender(gevent.Greenlet):  # type: ignore[misc]  # gevent has no types
         super().__init__()
         self.user = user
         self.due_ns = 0
-        self.late_ns = 0
 
     def _run(self) -> None:
         user, late = self.user, self.user.schedule.late
         while due := user.due.get():
-            self.due_ns, self.late_ns = due, 0
+            self.due_ns = due
+            late[(time.monotonic_ns() - due) // 1_000_000] += 1
             try:
                 user.random.choice(user.tasks)(user)  # type: ignore[operator]  # Locust's other kind has no sense here
             except (StopUser, InterruptTaskSet, RescheduleTask):
@@ -61,7 +61,6 @@ class Sender(gevent.Greenlet):  # type: ignore[misc]  # gevent has no types
             except Exception as error:  # noqa: BLE001 - as Locust does with a task: report it and go on
                 user.environment.events.user_error.fire(user_instance=user, exception=error, tb=error.__traceback__)
                 _log.exception("an arrival failed")
-            late[self.late_ns // 1_000_000] += 1
             user.idle += 1
 
 

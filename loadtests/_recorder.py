@@ -112,7 +112,7 @@ def _hands(marks: list[bytes], names: _Names, header: str) -> tuple[Any, Any, An
     def end(opened: Opened, outcome: int, at: int, status: int, size: int, headers: Headers | None) -> None:  # noqa: PLR0917
         request, index = opened
         # The header as the library stores it: asking for its text costs more than all the rest.
-        port = ports[stored(headers, header)] if headers else 0  # type: ignore[arg-type]
+        port = 0 if headers is None else ports[stored(headers, header)]  # type: ignore[arg-type]
         put(pack(LOAD_END, outcome, status, index, port, request, size, at))
 
     def dropped(name: str, due: int) -> None:
@@ -135,7 +135,7 @@ class _Ports(dict[object, int]):
     """Port of the replica that a header names, by how geventhttpclient stores the header: as (name, text)."""
 
     def __missing__(self, stored: object) -> int:
-        text = stored[1] if isinstance(stored, tuple) and len(stored) == 2 else None
+        text = stored[1] if isinstance(stored, tuple) and len(stored) == 2 else stored
         port = text.rpartition(":")[2] if isinstance(text, str) else ""
         number = int(port) if port.isdecimal() and int(port) < 1 << 16 else 0
         if len(self) < _MAX_PORTS:

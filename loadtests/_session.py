@@ -74,7 +74,7 @@ class RecordedSession(FastHttpSession):
         started = time.monotonic_ns()
         if due:
             late, arrival.due_ns = started - due, 0
-            arrival.late_ns, kwargs["context"] = late, {**kwargs.get("context", {}), "due_ns": due}
+            kwargs["context"] = {**kwargs.get("context", {}), "due_ns": due}
         if recorder is not None:
             opened = recorder.start(method, name or url, started, late)
         try:

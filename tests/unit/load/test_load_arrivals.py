@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def test_a_freeze_of_the_server_is_seen_by_all_who_arrived_in_it(api: Api, tmp_path: Path) -> None:
     (process,) = make_plan(tmp_path, api.url, file=LOADTESTS / "arrivals.py", users=50).children()
     child = start(process)
-    wait_for(lambda: len(api.seen) > 100)
+    wait_for(lambda: len(api.seen) > 30)
     closed = time.monotonic_ns()
     api.open.clear()
     time.sleep(1.0)
@@ -33,7 +33,7 @@ def test_a_freeze_of_the_server_is_seen_by_all_who_arrived_in_it(api: Api, tmp_p
     terminate([child])
     rows = sorted(requests(process.records), key=lambda row: row.intended)
     frozen = [row for row in rows if closed < row.intended < opened]
-    assert 45 <= len(frozen) <= 55  # evenly spaced at 50 per second, and the freeze took a second or a little more
+    assert abs(len(frozen) - (opened - closed) * 50 / 1e9) <= 2  # evenly spaced, 50 per second
     assert {row.outcome for row in frozen} == {Outcome.OK}
     assert all(row.end > opened for row in frozen)  # a closed user would have asked once and waited
     assert sum(row.end - row.intended > 500_000_000 for row in frozen) >= 20
@@ -41,17 +41,17 @@ def test_a_freeze_of_the_server_is_seen_by_all_who_arrived_in_it(api: Api, tmp_p
 
 
 def test_what_is_overdue_is_sent_late_and_says_how_late(api: Api, tmp_path: Path) -> None:
-    (process,) = make_plan(tmp_path, api.url, file=LOCUSTFILES / "open_gets.py", users=20).children()
+    (process,) = make_plan(tmp_path, api.url, file=LOCUSTFILES / "open_gets.py", users=20, pace=2.0).children()
     told = tmp_path / "told.json"
-    code, out = finish(start(process, PATHS="/healthz", GETS="60", STALL="1.0", STALL_FOR="0.6", TOLD=str(told)))
+    code, out = finish(start(process, PATHS="/healthz", GETS="80", STALL="0.5", STALL_FOR="0.6", TOLD=str(told)))
     assert code == 0
     rows = sorted(requests(process.records), key=lambda row: row.intended)
-    assert len(rows) == 60
+    assert len(rows) == 80
     ramped = [row.intended for row in rows[20:]]
-    assert {round((b - a) / 1e6) for a, b in pairwise(ramped)} == {50}  # none left out, none moved
+    assert {round((b - a) / 1e6) for a, b in pairwise(ramped)} == {25}  # none left out, none moved
     late = [row for row in rows if row.start - row.intended > 100_000_000]
-    assert len(late) >= 8  # 0.6 s at 20 per second, the last of them hardly late
-    assert "open loop: 60 arrivals sent" in out
+    assert len(late) >= 16  # 0.6 s at 40 per second, the last of them hardly late
+    assert "open loop: 80 arrivals sent" in out
     by_due = {due: milliseconds for milliseconds, due in json.loads(told.read_text())}
     for row in late:
         told_ms = next(ms for due, ms in by_due.items() if abs(due - row.intended) < 1000)  # records keep microseconds
@@ -63,7 +63,7 @@ def test_what_is_overdue_is_sent_late_and_says_how_late(api: Api, tmp_path: Path
 
 def test_too_many_in_flight_are_dropped_counted_and_the_rest_is_censored(api: Api, tmp_path: Path) -> None:
     api.hanging.set()
-    plan = make_plan(tmp_path, api.url, file=LOCUSTFILES / "open_gets.py", users=20)
+    plan = make_plan(tmp_path, api.url, file=LOCUSTFILES / "open_gets.py", users=20, pace=5.0)
     (process,) = plan.children()
     at = process.argv.index("--stop-timeout") + 1
     process = process._replace(argv=(*process.argv[:at], "1", *process.argv[at + 1 :]))
@@ -77,16 +77,16 @@ def test_too_many_in_flight_are_dropped_counted_and_the_rest_is_censored(api: Ap
     due = sorted(
         [row.intended for row in requests(process.records)] + [row.intended for row in dropped(process.records)]
     )
-    assert {round((b - a) / 1e6) for a, b in pairwise(due[20:])} == {50}
+    assert {round((b - a) / 1e6) for a, b in pairwise(due[20:])} == {10}
     assert out.count("an arrival was dropped because 2 requests of its user were in flight") == 1
     assert f"{counted.dropped} dropped" in out
     assert json.loads(told.read_text()).count([None, due[-1]]) == 1  # a failure without a time in Locust's tables
-    late = [settled(row, stopped, 500_000_000) for row in requests(process.records)]
+    late = [settled(row, stopped, 100_000_000) for row in requests(process.records)]
     assert late.count(Outcome.READ_TIMEOUT) >= 20
 
 
 def test_every_kill_is_a_failure(api: Api, tmp_path: Path) -> None:
-    (process,) = make_plan(tmp_path, api.url, file=LOCUSTFILES / "open_gets.py", pace=50.0).children()
+    (process,) = make_plan(tmp_path, api.url, file=LOCUSTFILES / "open_gets.py", pace=100.0).children()
     code, _ = finish(start(process, PATHS="/kill-second", GETS="100"))
     counted = totals([process.records])
     assert code == 0
