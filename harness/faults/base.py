@@ -60,7 +60,7 @@ def delays(ms: float) -> Shows:
 
 def hangs() -> Shows:
     """Connections are accepted or ignored, and never answered."""
-    return Shows("hangs", frozenset({Outcome.READ_TIMEOUT, Outcome.CONNECT_TIMEOUT}))
+    return Shows("hangs", frozenset({Outcome.READ_TIMEOUT, Outcome.CONNECT_TIMEOUT, Outcome.TLS_TIMEOUT}))
 
 
 @runtime_checkable

@@ -41,4 +41,10 @@ class NoneBeforeReady:
         return Finding(self.name, status, said, str(bad), f"<= {self.at_most}", "undo to end of recovery", answered)
 
 
-_ANSWERS = (Outcome.SERVER_ERROR, Outcome.OTHER_STATUS, Outcome.WRONG_BODY, Outcome.MALFORMED)
+_ANSWERS = (
+    Outcome.SERVER_ERROR,
+    Outcome.OTHER_STATUS,
+    Outcome.UNAUTHORIZED,
+    Outcome.WRONG_BODY,
+    Outcome.MALFORMED,
+)
