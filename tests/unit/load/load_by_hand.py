@@ -80,17 +80,17 @@ def by_hand(api: Api, folder: Path, lacking: Callable[[], Collection[str]]) -> B
         runs[f"worker-{number}"] = _locust(folder, *worker, "--master-port", bus, CHAOS_LOAD_PACE="5", **many)
     web = httpx.Client(base_url=f"http://127.0.0.1:{page}", timeout=10, trust_env=False)
     try:
-        wait_for(lambda: _opens(web), 30)
+        wait_for(lambda: _opens(web), 60)
         swarmed = web.post("/swarm", data={"user_count": "4", "spawn_rate": "4"}).text
-        wait_for(lambda: _asked(api) >= {"page", "many", *FILES}, 30, lambda: _asked(api))
-        wait_for(lambda: not lacking(), 30, lacking)
+        wait_for(lambda: _asked(api) >= {"page", "many", *FILES}, 60, lambda: _asked(api))
+        wait_for(lambda: not lacking(), 60, lacking)
         text = web.get("/").text
     finally:
         web.close()
         for name, child in runs.items():
             if not name.startswith("worker"):  # they end with their master
                 child.send_signal(signal.SIGTERM)
-        said = {name: finish(child, 40)[1] for name, child in runs.items()}
+        said = {name: finish(child)[1] for name, child in runs.items()}
     codes = {name: child.returncode for name, child in runs.items()}
     counted = {file.stem: totals([file]) for file in folder.glob("*.bin")}
     names = {name for file in folder.glob("*.names.json") for name in json.loads(file.read_text())}

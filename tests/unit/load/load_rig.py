@@ -51,7 +51,7 @@ def start(process: LoadProcess, **env: str) -> subprocess.Popen[str]:
     )
 
 
-def finish(child: subprocess.Popen[str], timeout: float = 20.0) -> tuple[int, str]:
+def finish(child: subprocess.Popen[str], timeout: float = 60.0) -> tuple[int, str]:
     try:
         out, _ = child.communicate(timeout=timeout)
     finally:
@@ -78,11 +78,11 @@ def terminate(children: list[subprocess.Popen[str]]) -> Ended:
 def python(code: str) -> Any:
     """What a piece of code prints as JSON, in a process that may import Locust."""
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": PATHS}
-    out = subprocess.run([sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True, timeout=20)
+    out = subprocess.run([sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True, timeout=60)
     return json.loads(out.stdout)
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 10.0, last: Callable[[], object] = str) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 30.0, last: Callable[[], object] = str) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"timed out; last seen: {last()}"
@@ -91,7 +91,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 10.0, last: Callabl
 
 def fixed_gets(folder: Path, host: str, paths: str, gets: int = 1, **env: str) -> tuple[int, str, Path]:
     """Run the locustfile of fixed requests to its end: exit code, output, records."""
-    plan = make_plan(folder, host, file=LOCUSTFILES / "fixed_gets.py", connect_timeout_s=0.3, network_timeout_s=0.4)
+    plan = make_plan(folder, host, file=LOCUSTFILES / "fixed_gets.py", connect_timeout_s=0.4, network_timeout_s=0.8)
     (process,) = plan.children()
     env |= {"PATHS": paths, "GETS": str(gets)}
     code, out = finish(start(process, **env))
@@ -102,5 +102,5 @@ def virtual_user(visits: int, status: str, **env: str) -> list[tuple[float, str]
     """What a dashboard user asks for in virtual time."""
     env |= {"PATH": os.environ["PATH"], "PYTHONPATH": PATHS, "CODER_SESSION_TOKEN": "t"}
     command = [sys.executable, str(LOCUSTFILES / "virtual_user.py"), str(visits), status]
-    out = subprocess.run(command, env=env, check=True, capture_output=True, text=True, timeout=20).stdout
+    out = subprocess.run(command, env=env, check=True, capture_output=True, text=True, timeout=60).stdout
     return [(at, route) for at, route in json.loads(out)]

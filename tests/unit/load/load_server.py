@@ -81,6 +81,7 @@ class Api(socketserver.ThreadingTCPServer):
         self.seen: list[Seen] = []
         self.killed = 0
         self.hung = 0
+        self.flooded = 0
         self.hanging = threading.Event()
         self.open = threading.Event()
         """Answers wait until this is set."""
@@ -141,7 +142,8 @@ class Connection(socketserver.StreamRequestHandler):
         elif path in ("/flood", "/flood-head"):
             self.wfile.write(b"HTTP/1.1 200 OK\r\n" + (b"\r\n" if path == "/flood" else b"X-Long: "))
             while not self.server.over.is_set():
-                self.wfile.write(bytes(b"a" * (1 << 20)))
+                self.wfile.write(bytes(b"a" * (1 << 16)))
+                self.server.flooded += 1 << 16
         elif path == "/trickle":
             self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
             while not self.server.over.wait(0.05):

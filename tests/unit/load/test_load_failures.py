@@ -56,7 +56,6 @@ def test_outcomes(api: Api, tmp_path: Path) -> None:
             "/login": Outcome.OTHER_STATUS,
             "/expired": Outcome.UNAUTHORIZED,
             "/key-lookup-failed": Outcome.OTHER_STATUS,
-            "/flood": Outcome.WRONG_BODY,
             "/flood-head": Outcome.MALFORMED,
             "/trickle": Outcome.READ_TIMEOUT,
             "/zipped": Outcome.OK,
@@ -75,6 +74,13 @@ def test_outcomes(api: Api, tmp_path: Path) -> None:
     assert {request.name.removeprefix("GET "): request.outcome for request in requests(records)} == expected
     assert "Traceback" not in out
     assert not any(seen.path == "/elsewhere" for seen in api.seen)
+
+
+def test_an_answer_without_end_is_given_up(api: Api, tmp_path: Path) -> None:
+    _, _, records = fixed_gets(tmp_path, api.url, "/flood", CHAOS_LOAD_NETWORK_TIMEOUT="30")
+    (request,) = requests(records)
+    assert (request.outcome, request.status) == (Outcome.WRONG_BODY, 200)
+    assert api.flooded < 64 << 20  # 16 MiB are read; the rest is what fits between the two
 
 
 def test_tls_endings(tmp_path: Path) -> None:
