@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 ADDED_MS: Final = (0, 10, 25)
 """What is added to a round trip to the database."""
 ROUTES: Final = ("/users/me", "/workspaces/{workspace}", "/workspaces?q=owner:me&limit=25&offset=0")
-CONNECTIONS: Final = 24
+CONNECTIONS: Final = 16
 """Per replica: more than its pool has, so that the pool and not the client is the limit."""
-SETTLE_S, MEASURE_S, PARTS = 1.0, 4.0, 4
+SETTLE_S, MEASURE_S, PARTS = 2.0, 6.0, 3
 POOL: Final = 10
 
 

@@ -1,9 +1,9 @@
-"""The health report (coderd/healthcheck/*.go): database, access URL and WebSocket are measured, the rest is plain."""
+"""The health report (coderd/healthcheck/*.go): database, access URL, WebSocket and daemons are looked at, the rest is plain."""
 
 import asyncio
 import statistics
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 # Wall seconds: they bound waits for networks, whose latency does not scale.
 _DATABASE_SECONDS = 5.0  # coderd/healthcheck/database.go: five pings share 5 s
 _CLIENT_SECONDS = 10.0
+_ECHO_SECONDS = 5.0  # coderd/healthcheck/websocket.go
 _REPORT_SECONDS = 30.0  # coderd/coderd.go
 _PINGS = 5
+_DAEMONS_SQL = "SELECT * FROM provisioner_daemons WHERE last_seen_at > now() - $1::interval ORDER BY created_at"
 _WORSE = ("ok", "warning", "error")
 
 
@@ -112,7 +114,7 @@ async def _websocket(services: "Services", token: str) -> dict[str, Any]:
     stage, code = "EWS01: dial websocket", 0
     try:
         async with (
-            asyncio.timeout(_CLIENT_SECONDS),
+            asyncio.timeout(_ECHO_SECONDS),
             services.http.ws_connect(url, headers={TOKEN_HEADER: token}) as socket,
         ):
             code, stage = 101, "EWS02: echo"
@@ -127,11 +129,40 @@ async def _websocket(services: "Services", token: str) -> dict[str, Any]:
     return _section(body="", code=code)
 
 
+async def _daemons(services: "Services") -> dict[str, Any]:
+    """List the daemons that were heard of within the stale interval: EPD01 when there is none."""
+    from standin.provisioner import STALE  # noqa: PLC0415 - the bundle holds this module's cache
+
+    stale = timedelta(seconds=services.clock.server(STALE))
+    try:
+        rows = await services.db.rows(_DAEMONS_SQL, stale)
+    except DATABASE_ERRORS as error:
+        return _section("error", f"EUNKNOWN: error fetching provisioner daemons: {one_line(error)}", items=[])
+    if not rows:
+        return _section("error", "EPD01: No active provisioner daemons found!", items=[])
+    items = [
+        {
+            "provisioner_daemon": {
+                "id": str(row["id"]),
+                "name": row["name"],
+                "version": row["version"],
+                "api_version": row["api_version"],
+                "created_at": stamp(row["created_at"]),
+                "last_seen_at": stamp(row["last_seen_at"]),
+            },
+            "warnings": [],
+        }
+        for row in rows
+    ]
+    return _section(items=items)
+
+
 async def _report(services: "Services", token: str) -> dict[str, Any]:
-    database, access_url, websocket = await asyncio.gather(
+    database, access_url, websocket, daemons = await asyncio.gather(
         _database(services),
         _access_url(services),
         _websocket(services, token),
+        _daemons(services),
     )
     sections = {
         "access_url": access_url,
@@ -139,7 +170,7 @@ async def _report(services: "Services", token: str) -> dict[str, Any]:
         "database": database,
         "derp": _section(regions={}, netcheck=None, netcheck_logs=[]),
         "workspace_proxy": _section(workspace_proxies={"regions": []}),
-        "provisioner_daemons": _section(items=[]),
+        "provisioner_daemons": daemons,
     }
     severity = max((section["severity"] for section in sections.values()), key=_WORSE.index)
     return {

@@ -150,7 +150,7 @@ PLANS: Final[dict[str, Plan]] = {
     )},
     "GET /debug/ws": Plan(READ, _AUTH),
     "GET /debug/health": Plan(ESTIMATE, (*_AUTH, "GetHealthSettings")),
-    "GET /debug/health, measured": Plan(ESTIMATE, (*_AUTH, "GetHealthSettings", *(5 * ["Ping"]))),
+    "GET /debug/health, measured": Plan(ESTIMATE, (*_AUTH, "GetHealthSettings", "GetProvisionerDaemons", *(5 * ["Ping"]))),
     "GET /debug/metrics": Plan(ESTIMATE, _AUTH),
     "GET /appearance": Plan(READ, (("GetApplicationName", "GetLogoURL", "GetAnnouncementBanners"),)),
     "GET /replicas": Plan(ESTIMATE, _AUTH),

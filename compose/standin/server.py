@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import resource
 import signal
 from functools import partial
 from typing import Any
@@ -35,6 +36,7 @@ from standin.trips import fill_current
 # Wall seconds.
 _IN_FLIGHT_SECONDS = 3.0  # cli/server.go: HTTP Shutdown gets 3 s
 _CUT_SECONDS = 0.5  # for what is left after that
+_FILES = 1 << 20
 _POOL_DELAYS = {"ready-before-pool": 4.0, "slow-ready": 2.0}
 
 
@@ -144,8 +146,18 @@ class Replica:
         LOG.info("started HTTP listener at http://%s:%d", settings.host, settings.port)
 
 
+def _allow_many_files() -> None:
+    """Take as many open files as may be had, as every Go program does at its start; each socket is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):  # a container may refuse; what there is must do
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 async def serve(settings: Settings) -> int:
     """Run a replica until SIGTERM, SIGHUP or SIGINT, and give the exit code: 1 when it could not start."""
+    _allow_many_files()
     loop = asyncio.get_running_loop()
     caught: asyncio.Future[signal.Signals] = loop.create_future()
 

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from standin.config import Settings
+from standin.script import Step, script
 from standin.server import Replica
 from standin_postgres import ROOT, free_port
 from websockets.asyncio.client import ClientConnection, connect
@@ -31,6 +33,16 @@ async def until(what: Callable[[], Awaitable[Any]], *, seconds: float = 20.0) ->
             return seen
         await asyncio.sleep(0.01)
     raise AssertionError(f"not within {seconds} s; last seen: {seen!r}")
+
+
+def slow_builds(patch: pytest.MonkeyPatch, steps: int) -> None:
+    """Make builds, not imports, take that many steps of 0.2 s (server time) each before what they do otherwise."""
+
+    def slow(kind: str, transition: str) -> tuple[Step, ...]:
+        usual = script(kind, transition)
+        return usual if kind == "template_version_import" else (*(steps * (usual[0],)), *usual)
+
+    patch.setattr("standin.provisioner.script", slow)
 
 
 def settings_for(url: str, **changes: Any) -> Settings:

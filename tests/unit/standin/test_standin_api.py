@@ -124,13 +124,24 @@ def test_the_table_of_an_owner(database: str) -> None:
 
 def test_deployment_stats_are_counted_now_and_then(database: str) -> None:
     async def check() -> None:
-        async with site(database) as up:
+        async with site(database, scale=0.02) as up:
             await up.workspace("one")
 
             async def counted() -> bool:
                 return bool((await up.owner.get("/deployment/stats"))["workspaces"]["running"] == 1)
 
             await until(counted)
+
+    asyncio.run(check())
+
+
+def test_a_deployment_without_daemons_is_not_healthy(database: str) -> None:
+    async def check() -> None:
+        async with site(database, threshold_database=5.0) as up:
+            await up.replicas[0].services.db.value("DELETE FROM provisioner_daemons")
+            report = await up.owner.get("/debug/health?force=true")
+            assert report["provisioner_daemons"]["error"].startswith("EPD01")
+            assert (report["severity"], report["healthy"]) == ("error", False)
 
     asyncio.run(check())
 
@@ -215,6 +226,10 @@ def test_ways_to_carry_a_token(database: str) -> None:
             cookie = {"Cookie": f"coder_session_token={token}"}
             forged = await nobody.api("POST", "/users/me/keys", headers=cookie)
             assert (forged.status_code, forged.text[:33]) == (400, "Something is wrong with your CSRF")
+            login = {"email": "owner@example.com", "password": PASSWORD}
+            assert (await nobody.api("POST", "/users/login", headers=cookie, json=login)).status_code == 400
+            vouched = {"Cookie": f"coder_session_token={token}; csrf_token=abc", "X-CSRF-TOKEN": "abc"}
+            assert (await nobody.api("POST", "/users/login", headers=vouched, json=login)).status_code == 201
             both = cookie | {"Coder-Session-Token": token}
             assert (await nobody.api("POST", "/users/me/keys", headers=both)).status_code == 201
 
@@ -247,6 +262,8 @@ def test_health_report(database: str) -> None:
             assert report["database"]["threshold_ms"] == 5000
             assert report["access_url"]["status_code"] == 200
             assert report["websocket"]["code"] == 101
+            names = [item["provisioner_daemon"]["name"] for item in report["provisioner_daemons"]["items"]]
+            assert sorted(names) == [f"{up.replicas[0].services.settings.hostname}-{number}" for number in range(3)]
             assert (await up.owner.get("/debug/health"))["time"] == report["time"]
             assert (await up.owner.get("/debug/health?force=true"))["time"] > report["time"]
 
