@@ -255,7 +255,7 @@ def add_vitals(directory: Path, **vitals: float) -> None:
             file.write(json.dumps({"t_ns": t_ns, "steal_s": 0.0, **vitals}) + "\n")
 
 
-@pytest.mark.parametrize("vitals", [{"steal_s": 0.08}, {"psi_cpu_s": 0.95}], ids=["stolen", "pressed"])
+@pytest.mark.parametrize("vitals", [{"steal_s": 0.08}, {"psi_cpu_s": 0.98}], ids=["stolen", "pressed"])
 def test_a_machine_without_a_free_processor_is_not_fit(
     vitals: dict[str, float], passed: Path, resealed: Callable[[Path], None]
 ) -> None:
