@@ -97,6 +97,8 @@ class Database:
         self._url = url
         self._pool_max = pool_max
         self._pool: Any = None
+        self._out = 0
+        self._waiting = 0
         self._bound: ContextVar[Conn] = ContextVar("standin_connection")
         self.observe: Observe | None = None
 
@@ -159,8 +161,8 @@ class Database:
         pool = self._pool
         if pool is None:
             raise DatabaseAwayError("the connection pool is not open yet")
-        # One that is idle is given at once, so that the clock need not be wound.
-        conn = await pool.acquire(timeout=None if pool.get_idle_size() else ACQUIRE_SECONDS)
+        conn = await self._take(pool)
+        self._out += 1
         try:
             yield conn
         except BaseException as error:
@@ -168,7 +170,21 @@ class Database:
                 conn.terminate()
             raise
         finally:
+            self._out -= 1
             await pool.release(conn, timeout=CONNECT_SECONDS)
+
+    async def _take(self, pool: Any) -> Conn:
+        if self._out < self._pool_max:
+            return await pool.acquire()  # given at once, or dialled within CONNECT_SECONDS: no clock to be wound
+        self._waiting += 1
+        try:
+            return await pool.acquire(timeout=ACQUIRE_SECONDS)
+        finally:
+            self._waiting -= 1
+
+    def wanted(self) -> bool:
+        """Say whether somebody waits for a connection."""
+        return self._waiting > 0
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Conn]:

@@ -47,8 +47,7 @@ def guard(route: Route, services: Services) -> Handler:
         if route.access is not Access.PUBLIC:
             actor = await authenticate(services.db, request)
             request[ACTOR] = actor
-            for _ in range(more):
-                await services.db.value("SELECT 1")
+            await _ask_beside(services, more)
         headers = _take(services, route, request, actor)
         if route.access is Access.OWNER and actor is not None and not actor.owner:
             raise forbidden()
@@ -70,6 +69,14 @@ def guard(route: Route, services: Services) -> Handler:
         return response
 
     return handle
+
+
+async def _ask_beside(services: Services, count: int) -> None:
+    """Make the round trips of a seeded bug, which come on top of those of the table."""
+    for _ in range(count):
+        await services.db.value("SELECT 1")
+    if (trips := CURRENT.get()) is not None:
+        trips.beside += count
 
 
 async def _audited(route: Route, services: Services, request: web.Request) -> web.StreamResponse:

@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
+import pytest
 from coder_api import API, TOKEN_HEADER, Call
-from standin_lab import until
+from standin_lab import slow_builds, until
 from websockets.asyncio.client import connect
 
 if TYPE_CHECKING:
@@ -158,10 +159,18 @@ async def _theme(_world: World) -> Sent:
 
 
 async def _cancel(world: World) -> Sent:
-    """A build of a deployment that has just two daemons waits in the queue behind the others."""
-    names = [await world.up.workspace(_name(), ready=False) for _ in range(6)]
-    build = (await world.up.owner.get(f"/workspaces/{names[-1]}"))["latest_build"]
-    return Sent(parts={"workspacebuild": build["id"]})
+    """A build that is under way for a second."""
+    up = world.up
+    with pytest.MonkeyPatch.context() as patch:
+        slow_builds(patch, 25)
+        workspace = await up.workspace(_name(), ready=False)
+        build = (await up.owner.get(f"/workspaces/{workspace}"))["latest_build"]["id"]
+
+        async def started() -> bool:
+            return bool((await up.owner.get(f"/workspacebuilds/{build}"))["job"]["status"] == "running")
+
+        await until(started)
+    return Sent(parts={"workspacebuild": build})
 
 
 async def _promote(world: World) -> Sent:
