@@ -16,6 +16,7 @@ from harness.timings import N, api_p95, ejection
 
 
 @scenario(
+    load="dashboard",  # the writers build enough; what is held at the freeze is to be theirs
     tags=["smoke", "nightly"],
     rules=["3a", "#13041", "#5824"],
     objectives=[

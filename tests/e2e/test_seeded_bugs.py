@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-LOCKED = ["--set", "writers=8"]
+LOCKED = ["--set", "writers=3"]
 """Builds take the lock exclusively: at a quarter of the time 15 writers alone would make a calm system queue."""
 BUGS = {
     "ack-before-commit": ("replica-kill", "writes-kept", ["--set", "writers=30"]),
@@ -32,11 +32,14 @@ BUGS = {
 }
 TWINS = {
     "slow-commit,watch-slow-snapshot,slow-ready,heartbeat-1.3x": ("replica-kill", []),
-    "lock-with-timeout": ("replica-freeze", [*LOCKED, "--set", "hold=8s"]),
 }
 LONG_BUGS = {"n-plus-one": ("db-latency", "latency-by-dose", [])}
-LONG_TWINS = {"few-more-queries": ("db-latency", [])}
-"""Only at full length, in the soak: six doses take a minute."""
+LONG_TWINS = {
+    "few-more-queries": ("db-latency", []),
+    "lock-with-timeout": ("replica-freeze", [*LOCKED, "--set", "hold=8s"]),
+}
+"""Only at full length, in the soak. Six doses take a minute; and at a quarter of the time, now that a request makes as many
+round trips as Coder's, the backlog after a thaw costs the lock's twin 2.3 to 3.2 bad-seconds of the 2.2 it may."""
 QUICK = ["--time-scale", "0.25", "--set", "baseline=2s", "--set", "calm=3s", "--set", "recovery=12s"]
 
 
