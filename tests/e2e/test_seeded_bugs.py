@@ -31,11 +31,12 @@ BUGS = {
     "holds-lock-in-request": ("replica-freeze", "others-not-blocked", [*LOCKED, "--set", "hold=10s"]),
 }
 TWINS = {
-    "slow-commit,watch-slow-snapshot,slow-ready,heartbeat-1.3x": ("replica-kill", []),
+    "watch-slow-snapshot,slow-ready,heartbeat-1.3x": ("replica-kill", []),
 }
 LONG_BUGS = {"n-plus-one": ("db-latency", "latency-by-dose", [])}
 LONG_TWINS = {
     "few-more-queries": ("db-latency", []),
+    "slow-commit": ("replica-kill", []),
     "lock-with-timeout": ("replica-freeze", [*LOCKED, "--set", "hold=8s"]),
 }
 """Only at full length, in the soak. Six doses take a minute; and at a quarter of the time, now that a request makes as many
