@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import crash_lab as lab
@@ -17,6 +16,7 @@ from harness.timings import Env
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from concurrent.futures import Future
 
 pytestmark = pytest.mark.e2e
 
@@ -32,7 +32,6 @@ def using(fault: str) -> str:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Result]]]:
-    lab.warm_cache()
     base = tmp_path_factory.mktemp("noop")
     cases = {
         name: Case(
@@ -45,8 +44,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Futu
         )
         for name, fault in faults().items()
     }
-    with ThreadPoolExecutor(2) as pool:
-        yield {name: pool.submit(lab.reach, case, base) for name, case in cases.items()}
+    with lab.played(list(cases.values()), base) as results:
+        yield {name: results[case.name] for name, case in cases.items()}
 
 
 @pytest.mark.parametrize("fault", faults())

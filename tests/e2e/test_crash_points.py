@@ -12,7 +12,7 @@ import secrets
 import signal
 import sys
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +25,11 @@ from harness.events import KINDS
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
     from pathlib import Path
 
 pytestmark = pytest.mark.e2e
 
-AT_ONCE = 3
 SEED = int(os.environ.get("CRASH_SEED") or secrets.randbelow(2**31))
 STOPPED_S = 60.0
 GOOD_RUN_S = 16.0
@@ -131,12 +131,10 @@ Results = dict[str, "Future[Result]"]
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Results]:
-    """All cases, side by side; the longest start first."""
-    lab.warm_cache()
-    base = tmp_path_factory.mktemp("crash")
+    """All cases; the longest start first."""
     cases = [*OPERATOR, *reversed(KINDS_CUT.values()), *RANDOM]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield {case.name: pool.submit(lab.reach, case, base) for case in cases}
+    with lab.played(cases, tmp_path_factory.mktemp("crash")) as results:
+        yield results
 
 
 def of(results: Results, case: Case) -> Result:
@@ -281,7 +279,7 @@ def test_killed_after_each_single_event_and_at_more_random_moments(tmp_path: Pat
     lab.warm_cache()
     each = [Case(f"event-{seq}", [{"seq": seq, "do": KILL}]) for seq in range(ALL_EVENTS)]
     more = moments(6, SEED + 1)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(lab.AT_ONCE) as pool:
         for result in pool.map(partial(lab.play, base=tmp_path), [*each, *more]):
             sys.stderr.write(f"crash seed {SEED}; {result.told()}\n")
             assert not result.hung

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import threading
 import time
@@ -146,3 +147,23 @@ def test_remove_tree_removes_ours_twice_and_refuses_all_else(tmp_path: Path) -> 
 def test_a_deadline_that_has_passed_is_said() -> None:
     outcomes = undo.run([undo.Step("start", {"name": "x"}, deadline_s=0.0)])
     assert [(outcome.ok, "deadline" in outcome.said) for outcome in outcomes] == [(False, True)]
+
+
+def test_remove_tree_outlasts_somebody_who_still_writes_into_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the copy of a database does that a killed harness had started."""
+    ours = tmp_path / "chaos-r1"
+    (ours / "data").mkdir(parents=True)
+    rounds, rmtree = iter(range(3)), shutil.rmtree
+
+    def and_is_written_to_again(path: Path) -> None:
+        rmtree(path)
+        if next(rounds) < 2:
+            path.mkdir()
+            (path / "late").write_text("x")
+
+    monkeypatch.setattr(shutil, "rmtree", and_is_written_to_again)
+    (outcome,) = undo.run([undo.remove_tree(ours)])
+    assert outcome.ok, outcome.said
+    assert not ours.exists()
