@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "Red": "harness.api",
     "Run": "harness.api",
     "Scenario": "harness.api",
     "scenario": "harness.api",
@@ -22,10 +23,10 @@ _PUBLIC = {
 }
 
 
-__all__ = ["Run", "Scenario", "__version__", "all_but_one", "each", "one", "rolling", "scenario"]
+__all__ = ["Red", "Run", "Scenario", "__version__", "all_but_one", "each", "one", "rolling", "scenario"]
 
 if TYPE_CHECKING:
-    from harness.api import Run, Scenario, scenario
+    from harness.api import Red, Run, Scenario, scenario
     from harness.targets import all_but_one, each, one, rolling
 
 

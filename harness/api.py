@@ -7,8 +7,8 @@ a body that says what happens. The body runs twice: once on a recording `Run` (t
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -50,6 +50,20 @@ Body = Callable[[Run], Awaitable[None]]
 
 
 @dataclass(frozen=True)
+class Red:
+    """A seeded bug of the stand-in that must turn a scenario red, and its twin, which is slow but legal and must not.
+
+    `objective` is the title of the one that breaks first, such as "sessions-back watch.eager". `settings` are what both
+    need beside the size's own.
+    """
+
+    bug: str
+    objective: str
+    twin: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Scenario:
     """One promise to users and how it is put to the test."""
 
@@ -62,6 +76,7 @@ class Scenario:
     source: Path
     rules: tuple[str, ...] = ()
     """Parts of Coder's Well-Architected Framework that it holds Coder to, and incidents it would have caught."""
+    red_by: tuple[Red, ...] = ()
 
 
 def scenario(
@@ -70,10 +85,12 @@ def scenario(
     load: str = "mixed",
     tags: Sequence[str] = ("nightly",),
     rules: Sequence[str] = (),
+    red_by: Sequence[Red] = (),
 ) -> Callable[[Body], Scenario]:
     """Turn an async function into a Scenario named after it (`replica_kill` is `replica-kill`).
 
     `rules` are what is behind the promise: a rule such as "3a", or an incident such as "#8706" of coder/coder.
+    `red_by` are the seeded bugs that show that it can fail; `selftest` plays them.
 
     Raises UsageError when there is no promise (docstring of the function, or of its module) or no objective: a run
     without objectives could only pass.
@@ -87,6 +104,8 @@ def scenario(
         if not objectives:
             raise UsageError(f"scenario {name}: it has no objectives, so it could only pass; give it at least one")
         source = Path(inspect.getsourcefile(body) or "?")
-        return Scenario(name, promise[0], body, tuple(objectives), load, frozenset(tags), source, tuple(rules))
+        return Scenario(
+            name, promise[0], body, tuple(objectives), load, frozenset(tags), source, tuple(rules), tuple(red_by)
+        )
 
     return make

@@ -15,7 +15,7 @@ from harness.faults.base import name_of, takes_down
 from harness.plan import dry_run, paper_targets, render_plan
 
 if TYPE_CHECKING:
-    from harness.api import Scenario
+    from harness.api import Red, Scenario
     from harness.timings import Env
 
 
@@ -45,12 +45,17 @@ def _scenario(scenario: Scenario, env: Env) -> str:
         f"scenario {scenario.name}   tags {', '.join(sorted(scenario.tags))}   load {scenario.load}",
         f"needs    {', '.join(sorted(needs))}",
         f"behind   {', '.join(scenario.rules) or '-'}  (rules of Coder's Well-Architected Framework, incidents of coder/coder)",
+        f"red by   {', '.join(_red(red) for red in scenario.red_by) or 'no seeded bug yet'}",
         f"file     {scenario.source}",
         f"example  coder-chaos run -s {scenario.name}",
         "",
         render_plan(scenario, steps, 0, env),
     ]
     return "\n".join(lines)
+
+
+def _red(red: Red) -> str:
+    return f"{red.bug} ({red.objective}{f', not by {red.twin}' if red.twin else ''})"
 
 
 def _fault(cls: Any) -> str:

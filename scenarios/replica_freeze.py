@@ -1,6 +1,6 @@
 """A replica that hangs must cost users no more than one that dies, and hold nothing the others need."""
 
-from harness import Run, one, scenario
+from harness import Red, Run, one, scenario
 from harness.faults import Freeze
 from harness.objectives import (
     BadSeconds,
@@ -19,6 +19,9 @@ from harness.timings import N, api_p95, ejection
     load="dashboard",  # the writers build enough; what is held at the freeze is to be theirs
     tags=["smoke", "nightly"],
     rules=["3a", "#13041", "#5824"],
+    red_by=[
+        Red("holds-lock-in-request", "others-not-blocked", twin="lock-with-timeout", settings={"writers": "3"}),
+    ],
     objectives=[
         WritesKept(),
         OthersNotBlocked(at_most=5.0),

@@ -1,6 +1,6 @@
 """A replica that dies must cost users no more than the balancer needs to notice."""
 
-from harness import Run, one, scenario
+from harness import Red, Run, one, scenario
 from harness.faults import Kill
 from harness.objectives import (
     BadSeconds,
@@ -20,6 +20,12 @@ from harness.timings import N, api_p95, ejection, membership_earliest, redial, r
 @scenario(
     tags=["smoke", "nightly"],
     rules=["3a", "#8706"],
+    red_by=[
+        Red("ack-before-commit", "writes-kept", twin="slow-commit", settings={"writers": "30"}),
+        Red("ready-before-pool", "none-before-ready", twin="slow-ready"),
+        Red("heartbeat-10x", "membership-drops", twin="heartbeat-1.3x"),
+        Red("watch-no-snapshot", "sessions-back watch.eager", twin="watch-slow-snapshot"),
+    ],
     objectives=[
         WritesKept(),
         NoneBeforeReady(),
