@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import resource
 import subprocess
@@ -81,6 +82,13 @@ def decision_to_proof(directory: Path) -> None:
     )
 
 
+def a_modelled_run(temp: Path) -> None:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "contract"))
+    play = importlib.import_module("fake_runs").play
+    values = [timed(lambda number=number: play(temp / f"fake-{number}", "replica-kill")) for number in range(ROUNDS)]
+    show("replica-kill on the fake stack, virtual time", values, "s", "about 1 s")
+
+
 def judge_and_report(directory: Path, temp: Path) -> None:
     big = enlarge(directory, temp / "million", records=1_000_000)
     code = "import sys; from pathlib import Path; from harness.evidence import conclude; print(conclude(Path(sys.argv[1]))[0].status)"
@@ -95,6 +103,7 @@ def run(temp: Path) -> None:
     """Measure all of it."""
     help_text()
     stack_up_and_down(temp)
+    a_modelled_run(temp)
     directory = one_run(temp)
     decision_to_proof(directory)
     judge_and_report(directory, temp)

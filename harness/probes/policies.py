@@ -15,6 +15,7 @@ from typing import Final
 class Policy:
     """One client's patience: `first_s`, then `factor` times more each time up to `cap_s`, from the start after an open.
 
+    Without `redials` that holds only for who was never connected; a line that was lost stays lost.
     `jitter` is the share by which a pause may be longer or shorter; `strict_cap` caps the pause after its jitter too.
     Of `final_status` (answers to the upgrade) and `final_codes` (closes by the server) the client never comes back.
     """
@@ -36,10 +37,13 @@ class Policy:
         pause = min(self.first_s * growth, self.cap_s) * (1 + self.jitter * (2 * draw - 1))
         return min(pause, self.cap_s) if self.strict_cap else pause
 
-    def gives_up(self, *, status: int | None = None, code: int | None = None) -> str | None:
-        """Why the client stays away after this refusal (its HTTP status) or close (its code); None when it returns."""
+    def gives_up(self, *, status: int | None = None, code: int | None = None, opened: bool = True) -> str | None:
+        """Why the client stays away after this refusal (its HTTP status) or close (its code); None when it returns.
+
+        `opened` says whether it was ever connected.
+        """
         if not self.redials:
-            return "policy"
+            return "policy" if opened else None
         if status in self.final_status:
             return f"status:{status}"
         if code in self.final_codes:
@@ -59,6 +63,8 @@ _TABLE = (
     Policy(
         "dashboard",
         "the workspace page shows an error and stays stale: site/src/pages/WorkspacePage; so does the inbox",
+        1.0,  # a page that never came up at all is loaded again by whoever waits for it
+        cap_s=1.0,
         redials=False,
     ),
     Policy(

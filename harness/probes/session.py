@@ -54,6 +54,7 @@ class Session:
         "_frames",
         "_frames_since",
         "_next_ping",
+        "_opened",
         "_path",
         "_pinged",
         "_upstream",
@@ -81,6 +82,7 @@ class Session:
         self._wire: AnyWire | None = None
         self._core: Upgrade | Core | None = None
         self._attempt = self._waits = self._draws = 0
+        self._opened = False
         self._upstream = 0
         self._frames = self._frames_since = 0
         self._pinged = 0
@@ -193,7 +195,7 @@ class Session:
         crew = self._crew
         crew.tools.dialling -= 1
         crew.ledger.opens += 1
-        self.state, self._core, self._upstream = State.OPEN, None, upgrade.upstream
+        self.state, self._core, self._upstream, self._opened = State.OPEN, None, upgrade.upstream, True
         self._attempt = self._waits = 0
         self.last = now
         self._row(now, "open", upstream=self._upstream)
@@ -263,7 +265,7 @@ class Session:
     def _refuse(self, now: int, why: str, status: int | None = None) -> None:
         self._row(now, "refused", why=why)
         self._hang_up()
-        self._leave(now, self._crew.policy.gives_up(status=status))
+        self._leave(now, self._crew.policy.gives_up(status=status, opened=self._opened))
 
     def _leave(self, now: int, why: str | None) -> None:
         """Wait as the policy says, or for ever."""
