@@ -77,6 +77,8 @@ class Scenario:
     rules: tuple[str, ...] = ()
     """Parts of Coder's Well-Architected Framework that it holds Coder to, and incidents it would have caught."""
     red_by: tuple[Red, ...] = ()
+    replicas: int = 2
+    """Fewest replicas that it can be told with; a stack of the default size grows to it."""
 
 
 def scenario(
@@ -86,11 +88,13 @@ def scenario(
     tags: Sequence[str] = ("nightly",),
     rules: Sequence[str] = (),
     red_by: Sequence[Red] = (),
+    replicas: int = 2,
 ) -> Callable[[Body], Scenario]:
     """Turn an async function into a Scenario named after it (`replica_kill` is `replica-kill`).
 
     `rules` are what is behind the promise: a rule such as "3a", or an incident such as "#8706" of coder/coder.
     `red_by` are the seeded bugs that show that it can fail; `selftest` plays them.
+    `replicas` is the fewest it needs.
 
     Raises UsageError when there is no promise (docstring of the function, or of its module) or no objective: a run
     without objectives could only pass.
@@ -105,7 +109,16 @@ def scenario(
             raise UsageError(f"scenario {name}: it has no objectives, so it could only pass; give it at least one")
         source = Path(inspect.getsourcefile(body) or "?")
         return Scenario(
-            name, promise[0], body, tuple(objectives), load, frozenset(tags), source, tuple(rules), tuple(red_by)
+            name=name,
+            promise=promise[0],
+            body=body,
+            objectives=tuple(objectives),
+            load=load,
+            tags=frozenset(tags),
+            source=source,
+            rules=tuple(rules),
+            red_by=tuple(red_by),
+            replicas=replicas,
         )
 
     return make

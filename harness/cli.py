@@ -169,8 +169,8 @@ def plan(scenario: str, **flags: Any) -> None:
     from harness import discover
     from harness.plan import dry_run, render_plan
 
-    settings = _resolve(flags)
     found = discover.scenario(scenario)
+    settings = _resolve(flags).sized_for(found.name, found.replicas)
     seed = settings.seed if settings.seed is not None else secrets.randbelow(2**31)
     steps = asyncio.run(dry_run(found, seed=seed, env=settings.env, hold_s=settings.hold, limits=settings.limits))
     click.echo(render_plan(found, steps, seed, settings.env), nl=False)

@@ -124,6 +124,16 @@ class Settings(BaseModel):
         """How much the run may hurt."""
         return Limits(self.max_down, self.only)
 
+    def sized_for(self, name: str, replicas: int) -> Settings:
+        """Settings with at least the replicas that scenario `name` needs; UsageError when fewer were asked for."""
+        if self.replicas >= replicas:
+            return self
+        if "replicas" in self.model_fields_set:
+            raise UsageError(
+                f"scenario {name} needs {replicas} replicas, the run has {self.replicas}; --replicas {replicas}"
+            )
+        return self.model_copy(update={"replicas": replicas})
+
     def logged(self) -> dict[str, Any]:
         """Form for the run's header: what the run means, not where its folders are."""
         data = self.model_dump(mode="python", exclude={"runs_dir", "cache_dir", "state_dir", "ports", "coder"})

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -57,6 +57,8 @@ async def execute(request: Request, stop: Stop) -> tuple[Verdict, str]:
     def now_ns() -> int:
         return int(loop.time() * 1e9)  # asyncio's clock is CLOCK_MONOTONIC
 
+    scenario = request.scenario
+    request = replace(request, settings=request.settings.sized_for(scenario.name, scenario.replicas))
     env = request.settings.env
     plan = await dry_run(
         request.scenario, seed=request.seed, env=env, hold_s=request.settings.hold, limits=request.settings.limits

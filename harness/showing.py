@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
@@ -39,11 +39,12 @@ def show(name: str, env: Env) -> str:
 
 
 def _scenario(scenario: Scenario, env: Env) -> str:
+    env = replace(env, replicas=max(env.replicas, scenario.replicas))
     steps = asyncio.run(dry_run(scenario, seed=0, env=env, hold_s=None))
     needs = {cls.needs.__name__ for cls in discover.faults().values() if name_of(cls) in {s.get("name") for s in steps}}  # type: ignore[attr-defined]
     lines = [
         f"scenario {scenario.name}   tags {', '.join(sorted(scenario.tags))}   load {scenario.load}",
-        f"needs    {', '.join(sorted(needs))}",
+        f"needs    {', '.join(sorted(needs))}; {scenario.replicas} replicas or more",
         f"behind   {', '.join(scenario.rules) or '-'}  (rules of Coder's Well-Architected Framework, incidents of coder/coder)",
         f"red by   {', '.join(_red(red) for red in scenario.red_by) or 'no seeded bug yet'}",
         f"file     {scenario.source}",

@@ -29,6 +29,7 @@ from harness.faults import DbLatency, Freeze, Kill, Stop  # noqa: E402
 from harness.objectives import (  # noqa: E402
     BadSeconds,
     Detected,
+    DropShare,
     Exits,
     EchoKept,
     Herd,
@@ -130,6 +131,26 @@ async def golden_hurried(run: Run) -> None:
     await run.settle()
 
 
+@scenario(objectives=[DropShare(), Herd(at_most=3.0, per_session=True)])
+async def golden_scale_down(run: Run) -> None:
+    """Two replicas leave, one after the other, with objectives that a healthy stack keeps."""
+    await run.baseline()
+    async with run.fault(Stop(), at=rolling("coder")):
+        await run.hold(2)
+        async with run.fault(Stop(), at=rolling("coder")):
+            await run.hold(1)
+    await run.settle()
+
+
+@scenario(objectives=[DropShare(), Herd(at_most=3.0, per_session=True)])
+async def golden_all_cut(run: Run) -> None:
+    """Who leaves takes everybody's sessions along, and they dial as fast as they can: what both objectives must notice."""
+    await run.baseline()
+    async with run.fault(Kill(), at=one("balancer")):
+        await run.hold(1)
+    await run.settle()
+
+
 @scenario(objectives=[LatencyByDose(at_most=0.05, up_to_ms=10)])
 async def golden_doses(run: Run) -> None:
     """A database that is further and further away from everybody."""
@@ -180,6 +201,8 @@ RUNS: dict[str, tuple[Scenario, str]] = {
     "kill-echo-doubles": (golden_kill, ""),
     "rolling-pass": (golden_rolling, ""),
     "stop-strict": (golden_hurried, ""),
+    "scale-down-pass": (golden_scale_down, ""),
+    "balancer-cuts-all": (golden_all_cut, ""),
     "db-latency-pass": (golden_slow, ""),
     "db-latency-spreads": (golden_spreading, ""),
     "doses-pass": (golden_doses, ""),

@@ -92,6 +92,8 @@ def test_what_follows_from_the_evidence_is_not_part_of_it(name: str, tmp_path: P
         ("kill-echo-doubles", "FAIL", "echo-kept"),
         ("rolling-pass", "PASS", "all 4 objectives kept"),
         ("stop-strict", "FAIL", "exits: coder-"),
+        ("scale-down-pass", "PASS", "all 2 objectives kept"),
+        ("balancer-cuts-all", "FAIL", "drop-share watch.eager: watch-"),
         ("db-latency-pass", "PASS", "all 1 objectives kept"),
         ("db-latency-spreads", "FAIL", "others-keep-pace: p95 of coder-"),
         ("doses-pass", "PASS", "all 1 objectives kept"),

@@ -19,6 +19,13 @@ def test_flags_win_over_the_environment_and_that_over_defaults() -> None:
     assert (settings.replicas, settings.baseline, settings.watchers) == (5, 3.0, Settings().watchers)
 
 
+def test_a_stack_grows_to_what_a_scenario_needs_but_not_past_what_was_asked_for() -> None:
+    assert load({}, {}).sized_for("x", 4).replicas == 4
+    assert load({}, {"replicas": "5"}).sized_for("x", 4).replicas == 5
+    with pytest.raises(UsageError, match="scenario x needs 4 replicas, the run has 3; --replicas 4"):
+        load({"CHAOS_REPLICAS": "3"}, {}).sized_for("x", 4)
+
+
 def test_an_unknown_key_names_the_nearest() -> None:
     assert (
         refused({"CHAOS_REPLICA": "4"}, {}) == "environment: unknown key CHAOS_REPLICA (did you mean 'CHAOS_REPLICAS'?)"

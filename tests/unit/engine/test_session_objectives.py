@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.objectives import EchoKept, Herd, SessionsBack
+from harness.objectives import DropShare, EchoKept, Herd, SessionsBack
 from harness.populations import read_sessions
 from harness.reports.sessions_text import sessions_block
 from harness.series import SECOND
@@ -68,6 +68,35 @@ def echoes(**counts: int) -> Rows:
 def test_herd(seen: Any, rows: Rows, status: Status, said: str) -> None:
     finding = Herd(at_most=2).judge(seen(rows))
     assert finding.status is status
+    assert said in finding.said
+
+
+@pytest.mark.parametrize(("at_most", "status"), [(0.5, Status.FAIL), (0.75, Status.PASS)])
+def test_a_herd_may_be_bounded_by_its_size(seen: Any, at_most: float, status: Status) -> None:
+    finding = Herd(at_most=at_most, per_session=True).judge(seen(dials(0.1, 0.2, 0.3, 5.0)))
+    assert finding.status is status
+    assert finding.limit == f"<= {at_most} dials/s per session"
+
+
+@pytest.mark.parametrize(
+    ("on", "status", "said"),
+    [
+        (["victim", "victim", "none"], Status.INCONCLUSIVE, "1 drops of sessions whose replica is not known"),
+        (["victim", "victim"], Status.PASS, "2 of 3 with coder-"),
+        (["victim", "other", "none"], Status.FAIL, "which stayed (1 such drops); 3 of 3 with coder-"),
+        ([], Status.INCONCLUSIVE, "nobody dropped"),
+    ],
+)
+def test_drop_share(seen: Any, light: Path, on: list[str], status: Status, said: str) -> None:
+    view = RunView(light)
+    assert view.fault is not None
+    (victim,) = view.fault.prepared.targets
+    ports = {"none": 0, "victim": view.port_of(victim), "other": view.port_of(view.fault.prepared.controls[0])}
+    rows = [turn(-1, "first", f"s{number}") for number in range(3)]
+    for number, where in enumerate(on):
+        rows.append(turn(1, "drop", f"s{number}", cause="eof", code=None, upstream=ports[where], last_ns=0.5))
+    finding = DropShare().judge(seen(rows))
+    assert finding.status is status, finding
     assert said in finding.said
 
 
