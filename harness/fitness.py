@@ -34,7 +34,7 @@ LIMITED_SHARE = 0.01
 def fitness(run: RunView) -> list[Gate]:
     """Gates about load and meter, in the order in which they explain each other."""
     marks = _marks(run)
-    return [_load(run, marks), _limits(run, marks), _credentials(run), _ledger(run), *_meter(run)]
+    return [_load(run, marks), _limits(run, marks), _credentials(run), _ledger(run), *_records(run), *_meter(run)]
 
 
 class _Marks(NamedTuple):
@@ -104,6 +104,36 @@ def _ledger(run: RunView) -> Gate:
     wrong, count = run.sessions.disagreement, run.sessions.checkpoints
     said = f"{count} checkpoints, opens - closes = live at every one" if count else "no session was counted"
     return Gate("session ledger", wrong is None, wrong or said, meter=True)
+
+
+def _records(run: RunView) -> list[Gate]:
+    """What was due, what the meter counted and what its file holds must be the same, for each lane and outcome.
+
+    Three places that know nothing of each other: the schedule, the counters and the records. A class of answers that is
+    lost on the way would be the service's gain. A meter that does not say that it counts is of a time before it did.
+    """
+    rows, tally = run.vitals, run.tally
+    if tally is None and not any(row.get("counted") for row in rows):
+        return []
+    due = sum(row.get("sent", 0) + row.get("unknown", 0) for row in rows)
+    count = run.outcomes.total()
+    said = f"{count} of {due} due slots are recorded, as the meter counted them"
+    wrong = _miscount(tally, run.outcomes)
+    if wrong is None and count != due:
+        wrong = f"{due} slots were due, {count} are recorded"
+    return [Gate("records", wrong is None, wrong or said)]
+
+
+def _miscount(tally: dict[int, list[int]] | None, found: Counter[tuple[int, int]]) -> str | None:
+    if tally is None:
+        return "the meter left no count of its records"
+    counted = Counter({(lane, outcome): n for lane, row in tally.items() for outcome, n in enumerate(row) if n})
+    for lane, outcome in sorted(counted.keys() | found.keys()):
+        ours, theirs = found[lane, outcome], counted[lane, outcome]
+        if ours != theirs:
+            word = Outcome(outcome).name.lower().replace("_", " ")
+            return f"lane {lane}: the meter counted {theirs} that were {word}, its records say {ours}"
+    return None
 
 
 def _meter(run: RunView) -> list[Gate]:

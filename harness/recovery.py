@@ -28,6 +28,25 @@ class Span:
         return f"[{self.lo / 1e9:.2f}, {self.hi / 1e9:.2f}] s{self.cause}"
 
 
+def seen(run: RunView, span: Span) -> bool:
+    """Whether a span that is given as exact ends with something that was recorded: a good answer, or a session's return.
+
+    One that is only known to be longer ends with the observation, at which nothing happened.
+    """
+    onset = run.fault and run.fault.onset
+    if not onset or span.censored:
+        return False
+    moment = onset.lo + span.hi
+    if span.hi == 0:
+        return span.lo == 0  # nothing was hurt
+    if span.lo > span.hi:
+        return False
+    if any(s.outcome[i] == Outcome.OK and s.done(i) == moment for s in run.front for i in range(len(s.slot))):
+        return True
+    populations = run.sessions.populations.values()
+    return any(drop.back == moment for population in populations for drop in population.drops)
+
+
 def detected(run: RunView) -> Span | None:
     """From the onset to the first bad slot through the balancer."""
     window, onset = run.window, run.fault and run.fault.onset

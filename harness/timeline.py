@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -170,6 +171,18 @@ class RunView:
         """The meter's rows about the machine and itself, about one a second, each with its `t_ns`; the first says `start`."""
         rows = ledger.read_rows(self.directory / METER)
         return [row.get("start", row) for row in rows if "start" in row or "steal_s" in row]
+
+    @cached_property
+    def tally(self) -> dict[int, list[int]] | None:
+        """The meter's own count of its records, per lane and outcome; None when it left none."""
+        rows = [row["tally"] for row in ledger.read_rows(self.directory / METER) if isinstance(row.get("tally"), dict)]
+        return {int(lane): list(counts) for lane, counts in rows[-1].items()} if rows else None
+
+    @cached_property
+    def outcomes(self) -> Counter[tuple[int, int]]:
+        """Records by lane and outcome as they were written, before a stall of the meter excuses any."""
+        path = self.directory / SLOTS
+        return Counter((r.lane, r.outcome) for r in read_slots(path)) if path.is_file() else Counter()
 
     @cached_property
     def _series(self) -> dict[int, Series]:

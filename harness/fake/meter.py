@@ -37,6 +37,7 @@ class FakeMeter:
         self._plan = plan
         self._flying: list[tuple[LaneSpec, int, Flight]] = []
         self._tallies = {lane.id: [0, 0, 0] for lane in plan.lanes}
+        self._outcomes = {lane.id: [0] * len(Outcome) for lane in plan.lanes}
         self._rows = self._periods = self._slots = self._sent = 0
         self._over = False
         self._turns: Counter[str] = Counter()
@@ -52,7 +53,7 @@ class FakeMeter:
     def start(self) -> None:
         """Begin: lanes are shifted against each other, watchers dial one after the other."""
         now, lanes = self._site.now_ns(), self._plan.lanes
-        self._check({"start": {"t_ns": now, "uvloop": False, "nice": 0, "pid": 0}})
+        self._check({"start": {"t_ns": now, "uvloop": False, "nice": 0, "pid": 0, "counted": True}})
         self._starts = [now + _LEAD_NS + int(_SECOND / lane.rate_hz * k / len(lanes)) for k, lane in enumerate(lanes)]
         self._due = [(start, k, 0) for k, start in enumerate(self._starts)]
         heapify(self._due)
@@ -109,6 +110,8 @@ class FakeMeter:
             self._check({"t_ns": now, **quiet, "sent": self._sent, "unknown": 0, "cpu_s": 0.0, "steal_s": 0.0})
             self._sent = 0
             self._checkpoint(now)
+        if final:
+            self._check({"tally": {str(lane): counts for lane, counts in self._outcomes.items()}})
         for file in (self._bin, self._ledger):
             file.flush()
         live = {
@@ -129,6 +132,7 @@ class FakeMeter:
         facts = (lane.id, flight.outcome, 0, flight.status, flight.upstream, slot)
         self._bin.write(SLOT.pack(*facts, flight.start, flight.start, reached, first, flight.done))
         self._slots += 1
+        self._outcomes[lane.id][flight.outcome] += 1
         self._tallies[lane.id][0 if flight.outcome is Outcome.OK else 2 if flight.outcome in UNDECIDED else 1] += 1
 
     def _checkpoint(self, now: int) -> None:

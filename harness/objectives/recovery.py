@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.objectives.base import Bound, limit
-from harness.recovery import RECOVERIES
+from harness.recovery import RECOVERIES, seen
 from harness.series import SECOND
 from harness.verdict import Finding, Status, bounded
 
@@ -33,5 +33,8 @@ class Recovery:
             return Finding(
                 name, status, f"not recovered in {span.lo / SECOND:.1f} s", str(span), f"<= {most} s", "from onset"
             )
+        if not seen(run, span):
+            said = f"given as {span}, but nothing that was recorded ends there"
+            return Finding(name, Status.INCONCLUSIVE, said, str(span), f"<= {most} s", "from onset")
         status = bounded(span.lo / SECOND, span.hi / SECOND, most.value)
         return Finding(name, status, str(span), str(span), f"<= {most} s", "from onset")

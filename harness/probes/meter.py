@@ -65,6 +65,7 @@ class Meter:
         self._ledger = Ledger(output)
         self._slots = 0
         self._tallies = {lane.id: [0, 0, 0] for lane in plan.lanes}
+        self._outcomes = {lane.id: [0] * len(Outcome) for lane in plan.lanes}
         deadline_ns = int(plan.deadline_ms * 1e6)
         self._late = Late(int(plan.follow_ms * 1e6), output.late)
         tools = LaneTools(
@@ -90,6 +91,7 @@ class Meter:
             "nice": nice,
             "nice_asked": self._plan.priority,
             "pid": os.getpid(),
+            "counted": True,
         }
         self._output.check({"start": {"t_ns": monotonic_ns(), **start}})
         gc.collect()
@@ -112,6 +114,8 @@ class Meter:
     def _record(self, exchange: Exchange) -> None:
         self._output.slot(exchange)
         self._slots += 1
+        outcome = exchange.outcome if exchange.outcome is not None else Outcome.UNKNOWN
+        self._outcomes[exchange.lane.id][outcome] += 1
         tally = self._tallies[exchange.lane.id]
         tally[0 if exchange.outcome is Outcome.OK else 2 if exchange.outcome in UNDECIDED else 1] += 1
 
@@ -130,6 +134,8 @@ class Meter:
         now = monotonic_ns()
         for row in self._check.report(now, final=final):
             self._output.check({**row, **self._late.report()} if "sent" in row else row)
+        if final:
+            self._output.check({"tally": {str(lane): counts for lane, counts in self._outcomes.items()}})
         self._period += 1
         if self._plan.watchers and (final or self._period % _PERIODS == 0):
             self._sessions.checkpoint()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,9 +99,18 @@ class Run:
         assert final["rows"] == len(self.rows())
         assert (final["live"], final["open"]) == (0, 0)
         assert read_sessions(self.folder / "sessions.jsonl").disagreement is None
+        self._assert_counts()
         for line in self.live:
             assert_live_matches(line, self.rows()[: line["rows"]])
             assert sum(sum(tally) for tally in line["lanes"].values()) == line["slots"]
+
+    def _assert_counts(self) -> None:
+        """Due by the schedule = counted by the meter = recorded, by lane and outcome."""
+        checks = self.checks()
+        (tally,) = [row["tally"] for row in checks if "tally" in row]
+        counted = {(int(id_), outcome): n for id_, row in tally.items() for outcome, n in enumerate(row) if n}
+        assert counted == Counter((slot.lane, slot.outcome) for slot in self.slots())
+        assert sum(row["sent"] + row["unknown"] for row in checks if "sent" in row) == len(self.slots())
 
     def abolish(self) -> None:
         if self.process.poll() is None:
