@@ -82,16 +82,26 @@ def _resolve(flags: dict[str, Any]) -> Settings:
     import os
 
     from harness.config import load
+
+    return load(os.environ, _given(flags), _pairs(flags))
+
+
+def _given(flags: dict[str, Any]) -> dict[str, Any]:
+    """Options of settings that were given."""
+    return {key: value for key, value in flags.items() if key != "extra" and value is not None}
+
+
+def _pairs(flags: dict[str, Any]) -> dict[str, str]:
+    """Settings given by `--set`."""
     from harness.errors import UsageError
 
-    values = {key: value for key, value in flags.items() if key != "extra" and value is not None}
     pairs = {}
     for pair in flags.get("extra") or ():
         key, sign, value = pair.partition("=")
         if not sign:
             raise UsageError(f"--set: {pair!r} has no value; write KEY=VALUE")
         pairs[key] = value
-    return load(os.environ, values, pairs)
+    return pairs
 
 
 @main.command()
@@ -156,6 +166,23 @@ def _run(scenario: Scenario, flags: dict[str, Any]) -> NoReturn:
     click.echo(f"\n{verdict.status}  {verdict.why}")
     click.echo(f"run directory  {directory}")
     sys.exit(code)
+
+
+@main.command()
+@_settings
+@click.option(
+    "-k", "expression", help="Rows that fit, by kind, scenario, tag or name: 'bug and replica', 'not mirror'."
+)
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def selftest(expression: str | None, output: str, **flags: Any) -> None:
+    """Show that every check can fail: seeded bugs turn their scenario red, their twins do not, sabotage is noticed.
+
+    At a quick pace of its own (time scale 0.25, short phases) unless told otherwise; nothing is repeated. Exit code 0: all
+    is as declared, 3: but for runs that were INCONCLUSIVE, 1: it is not.
+    """
+    from harness.selftest.command import run_all
+
+    sys.exit(run_all(expression, output, _given(flags), _pairs(flags), click.echo))
 
 
 @main.command()

@@ -41,6 +41,12 @@ def parse(expression: str) -> Callable[[Scenario], bool]:
 
     Raises UsageError naming the expression.
     """
+    fits = fitting(expression)
+    return lambda scenario: fits([scenario.name, *scenario.tags])
+
+
+def fitting(expression: str) -> Callable[[Sequence[str]], bool]:
+    """Read the same for anything that has names: a word fits when it is contained in one of them."""
     tokens = [match[1] for match in _TOKEN.finditer(expression)]
     words = [token for token in tokens if token not in _WORDS]
     code = " ".join(token if token in _WORDS else f"_{words.index(token)}" for token in tokens)
@@ -50,8 +56,7 @@ def parse(expression: str) -> Callable[[Scenario], bool]:
     except (SyntaxError, TypeError) as error:
         raise UsageError(f"-k: {expression!r} is no expression; write words with and, or, not and brackets") from error
 
-    def fits(scenario: Scenario) -> bool:
-        texts = [scenario.name, *scenario.tags]
+    def fits(texts: Sequence[str]) -> bool:
         return _value(tree, [any(word.lower() in text for text in texts) for word in words])
 
     return fits

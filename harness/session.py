@@ -39,8 +39,13 @@ def server_env(environ: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in environ.items() if key.startswith("STANDIN_") and key != "STANDIN_TIME_SCALE"}
 
 
-def run_one(scenario: Scenario, settings: Settings, *, say: Callable[[str], None]) -> tuple[Verdict, str, Path, int]:
-    """Run one scenario; return verdict, report, run directory and exit code. Raises HarnessError before the start."""
+def run_one(
+    scenario: Scenario, settings: Settings, *, say: Callable[[str], None], environ: Mapping[str, str] | None = None
+) -> tuple[Verdict, str, Path, int]:
+    """Run one scenario; return verdict, report, run directory and exit code. Raises HarnessError before the start.
+
+    `environ` is what `server_env` chooses from, the process's own environment by default.
+    """
     run = base64.b32encode(secrets.token_bytes(5)).decode().lower()
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     backend = import_module(f"harness.backends.{settings.stack}")
@@ -58,7 +63,7 @@ def run_one(scenario: Scenario, settings: Settings, *, say: Callable[[str], None
             run=run,
             directory=directory,
             open=backend.open,
-            server_env=server_env(os.environ),
+            server_env=server_env(os.environ if environ is None else environ),
             command=sys.argv,
             say=_stamped(say),
         )

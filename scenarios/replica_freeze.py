@@ -20,7 +20,12 @@ from harness.timings import N, api_p95, ejection
     tags=["smoke", "nightly"],
     rules=["3a", "#13041", "#5824"],
     red_by=[
-        Red("holds-lock-in-request", "others-not-blocked", twin="lock-with-timeout", settings={"writers": "3"}),
+        Red(
+            "holds-lock-in-request",
+            "others-not-blocked",
+            twin="lock-with-timeout",
+            settings={"writers": "3", "hold": "8s"},
+        ),
     ],
     objectives=[
         WritesKept(),

@@ -1,0 +1,60 @@
+"""Plays whole runs on the fake backend under virtual time: a run of a minute in about a second."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from harness import discover
+from harness.backends import fake
+from harness.config import Settings
+from harness.course import Request
+from harness.runner import Stop, execute
+from harness.virtualtime import VirtualLoop
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.api import Scenario
+    from harness.stack import Open
+    from harness.verdict import Verdict
+
+RUN = "fakefake"
+OPEN = cast("Open", fake.open)
+
+
+@dataclass(frozen=True)
+class FakeRun:
+    """One finished run."""
+
+    verdict: Verdict
+    report: str
+    directory: Path
+
+
+def play(
+    directory: Path,
+    scenario: Scenario | str,
+    *,
+    bugs: str = "",
+    seed: int = 1,
+    open_: Open = OPEN,
+    **settings: Any,
+) -> FakeRun:
+    """Run a scenario on the fake, from its plan to its report, in `directory`, which it makes."""
+    directory.mkdir(parents=True)
+    request = Request(
+        scenario=discover.scenario(scenario) if isinstance(scenario, str) else scenario,
+        settings=Settings(**(settings | {"stack": "fake"})),
+        seed=seed,
+        run=RUN,
+        directory=directory,
+        open=open_,
+        server_env={"STANDIN_BUGS": bugs} if bugs else {},
+        command=["coder-chaos", "run", "--stack", "fake"],
+        say=lambda _: None,
+    )
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        verdict, report = runner.run(execute(request, Stop()))
+    return FakeRun(verdict, report, directory)

@@ -1,0 +1,56 @@
+"""How a case becomes a run: its settings, and the stack it is played on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness.config import PREFIX, Settings, load
+from harness.evidence import make_run_dir
+from harness.selftest import onfake
+from harness.selftest.cases import QUICK
+from harness.selftest.checks import Played
+from harness.session import run_one
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from harness.selftest.cases import Case
+    from harness.selftest.matrix import Play
+
+FAKE = "fake"
+
+
+def settings_for(
+    case: Case, environ: Mapping[str, str], flags: Mapping[str, Any], pairs: Mapping[str, str]
+) -> Settings:
+    """Resolve the quick pace, then what the user said, then what the case itself needs. Raises UsageError.
+
+    The fake stack keeps the settings' own pace: its time costs nothing.
+    """
+    given = {key.replace("-", "_") for key in pairs} | set(flags)
+    quick = {k: v for k, v in QUICK.items() if k not in given and PREFIX + k.upper() not in environ}
+    needs = {**pairs, **case.settings}
+    if load(environ, flags, pairs).stack == FAKE:
+        return load(environ, flags, needs)
+    return load(environ, flags, {**quick, **needs})
+
+
+def player(
+    stack: str, settings_of: Callable[[Case], Settings], environ: Mapping[str, str], say: Callable[[str], None]
+) -> Play:
+    """Play cases on a stack: as `run` does, or under virtual time on the fake."""
+
+    def real(case: Case) -> Played:
+        bugs = {**environ, "STANDIN_BUGS": case.name}
+        verdict, _, directory, code = run_one(case.scenario, settings_of(case), say=say, environ=bugs)
+        return Played(verdict, code, directory)
+
+    def modelled(case: Case) -> Played:
+        settings = settings_of(case)
+        made = make_run_dir(settings.runs_dir, case.scenario.name, case.bugs[0])
+        made.rmdir()  # `play` makes its own, and only there
+        values = settings.model_dump(exclude={"stack", "seed"})
+        run = onfake.play(made, case.scenario, bugs=case.name, seed=settings.seed or 1, **values)
+        return Played(run.verdict, run.verdict.exit_code, run.directory)
+
+    return modelled if stack == FAKE else real
