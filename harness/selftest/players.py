@@ -49,7 +49,8 @@ def player(
         settings = settings_of(case)
         made = make_run_dir(settings.runs_dir, case.scenario.name, case.bugs[0])
         made.rmdir()  # `play` makes its own, and only there
-        values = settings.model_dump(exclude={"stack", "seed"})
+        # What nobody set stays unset: a scenario may need more replicas than the default.
+        values = settings.model_dump(include=settings.model_fields_set - {"stack", "seed"})
         run = onfake.play(made, case.scenario, bugs=case.name, seed=settings.seed or 1, **values)
         return Played(run.verdict, run.verdict.exit_code, run.directory)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @mirror(caught_by="the matrix: the bug whose first objective it is does not end as declared")
-def objectivealways_true(lab: Lab) -> Iterator[Seen]:
+def objective_always_true(lab: Lab) -> Iterator[Seen]:
     """An objective says that it is kept, whatever the run shows; each in turn that a seeded bug must break first."""
     for case in cases(discover.scenarios().values()):
         if case.kind != "bug":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from harness import discover
@@ -67,5 +68,7 @@ def injector_hits_the_control(lab: Lab) -> Iterator[Seen]:
 
 def _hurts_one_replica(scenario: Scenario) -> bool:
     """Whether there is a control: with all of them hurt, or the only one of its kind, there is no other."""
-    steps = asyncio.run(dry_run(scenario, seed=1, env=Env(), hold_s=None))
+    steps = asyncio.run(
+        dry_run(scenario, seed=1, env=replace(Env(), replicas=max(Env().replicas, scenario.replicas)), hold_s=None)
+    )
     return any(step["do"] == "fault" and step["at"] == "one coder" for step in steps)
