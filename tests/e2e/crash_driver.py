@@ -140,7 +140,9 @@ if __name__ == "__main__":
     sabotage(orders.get("acts", []))
     if orders.get("noop"):
         do_nothing(orders["noop"])
-    patch({"harness.course:_STEADY_SLOTS": orders.get("steady", 60)} | orders.get("patch", {}))
+    # What is looked at here is the end of a run, on a machine that plays several: a calm baseline is not the question.
+    calm = {"harness.course:_STEADY_SLOTS": orders.get("steady", 60), "harness.course:_STEADY_LOAD": 0.0}
+    patch(calm | {"harness.live:_ERRORS": 0.9} | orders.get("patch", {}))
     if orders.get("start_s"):
         impatient(orders["start_s"])
     sys.argv = ["coder-chaos", *sys.argv[2:]]

@@ -70,6 +70,8 @@ class Case:
     """A command to run once the harness is gone, before anybody looks what is left."""
     after_env: Mapping[str, str] = field(default_factory=dict)
     ports: str | None = None
+    idle: bool = False
+    """Most of its time nothing runs."""
     timeout_s: float = 150.0
 
 
@@ -206,7 +208,7 @@ def play(case: Case, base: Path) -> Result:
 
 @contextmanager
 def played(cases: Sequence[Case], base: Path, attempts: int = 3) -> Iterator[dict[str, Future[Result]]]:
-    """All cases, two at a time in the order given; a result for each name, as they come.
+    """All cases, two at a time in the order given and idle ones beside them; a result for each name, as they come.
 
     A stack that was too slow beside another never came to its acts: after all others it is played again, alone. What is
     left of any attempt counts always.
@@ -224,8 +226,8 @@ def played(cases: Sequence[Case], base: Path, attempts: int = 3) -> Iterator[dic
             result.left, result.attempts = left, number
         return result
 
-    with ThreadPoolExecutor(AT_ONCE) as pool, ThreadPoolExecutor(1) as alone:
-        first = {case.name: pool.submit(play, case, base) for case in cases}
+    with ThreadPoolExecutor(AT_ONCE) as pool, ThreadPoolExecutor(1) as beside, ThreadPoolExecutor(1) as alone:
+        first = {case.name: (beside if case.idle else pool).submit(play, case, base) for case in cases}
         yield {case.name: alone.submit(settled, case) for case in cases}
 
 

@@ -76,10 +76,10 @@ KINDS_CUT: dict[str, Case] = {
 
 
 def stop_for_a_minute(popen: subprocess.Popen[bytes], folder: Path) -> None:
-    """Wait until the harness has stopped itself, and continue it a minute later."""
-    lab.eventually((folder / "acted").exists, "the fault is on", 90)
+    """Wait until the harness has stopped itself, and continue it a minute later; one that never came to it just ends."""
+    lab.eventually(lambda: (folder / "acted").exists() or popen.poll() is not None, "the fault is on", 120)
     over = time.monotonic() + STOPPED_S
-    while time.monotonic() < over:
+    while time.monotonic() < over and popen.poll() is None:
         time.sleep(0.1)
     popen.send_signal(signal.SIGCONT)
 
@@ -103,7 +103,9 @@ def moments(count: int, seed: int) -> list[Case]:
 
 PROVEN = "fault.proven"
 LONG = {"hold": "20s"}
-STOPPED = Case("stopped", [{"kind": PROVEN, "do": ["stop"]}], settings={"prove": "5s"}, outside=stop_for_a_minute)
+STOPPED = Case(
+    "stopped", [{"kind": PROVEN, "do": ["stop"]}], settings={"prove": "5s"}, outside=stop_for_a_minute, idle=True
+)
 KEEPER = Case("keeper", [{"kind": PROVEN, "do": ["keeper"]}], settings=LONG)
 BOTH = Case("both", [{"kind": PROVEN, "do": ["keeper", "kill"]}], settings=LONG, after=("sweep",))
 BOTH_FROZEN = Case(
