@@ -176,6 +176,10 @@ def run(temp: Path) -> None:
             for name, measure in KEPT.items():
                 got = tried(name, measure, port, temp)
                 bought[name].append(got["ok"] / got["cpu_s"] if got else math.nan)
+    tell(shares, bought)
+
+
+def tell(shares: dict[str, list[float]], bought: dict[str, list[float]]) -> None:
     for name, values in shares.items():
         if not values:
             print(f"{name}: no figure")
