@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOAK_RUNS ?= 10
+SOAK_FULL ?= 2
 SOAK_ONLY ?=
 
 .DEFAULT_GOAL := help
@@ -30,8 +31,8 @@ demo: $(VENV)/.ready ## Break a throw-away deployment once, under load, and prin
 test: $(VENV)/.ready-dev ## Run all tests (unit, contract, golden, end to end)
 	$(BIN)/python -m pytest -m 'not soak'
 
-soak: $(VENV)/.ready-dev ## Long repetitions: every scenario (or those of SOAK_ONLY) SOAK_RUNS times at time scale 1.0, then the long tests
-	$(BIN)/python -m bench.soak --runs $(SOAK_RUNS) $(if $(SOAK_ONLY),-k '$(SOAK_ONLY)')
+soak: $(VENV)/.ready-dev ## Long repetitions: every scenario (or those of SOAK_ONLY) SOAK_RUNS times, then the long tests
+	$(BIN)/python -m bench.soak --runs $(SOAK_RUNS) --full $(SOAK_FULL) $(if $(SOAK_ONLY),-k '$(SOAK_ONLY)')
 	$(BIN)/python -m pytest -m soak
 
 bench: $(VENV)/.ready-dev ## Measure what speed matters; prints figures, fails on none
