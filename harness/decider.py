@@ -1,6 +1,7 @@
 """Who is hurt: selectors turned into targets by the run's seed, within the limits of the run.
 
-The plan and the run decide with the same code and the same seed, so what was refused on paper is never tried.
+The plan and the run decide with the same code and the same seed, so what was refused on paper is never tried. A run that
+would still depart from its plan ends before it injects.
 """
 
 from __future__ import annotations
@@ -8,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import UsageError
-from harness.faults.base import name_of, takes_down
+from harness.errors import HarnessError, UsageError
+from harness.faults.base import name_of, params_of, takes_down
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from random import Random
 
     from harness.faults.base import Fault
@@ -33,18 +34,25 @@ UNLIMITED = Limits()
 
 @dataclass
 class Decider:
-    """Chooses targets in the order asked, and knows who is down. `steps` are its decisions so far."""
+    """Chooses targets in the order asked, and knows who is down. `steps` are its decisions so far.
+
+    With `planned`, the fault steps of a plan in their order, it decides the same or raises HarnessError.
+    """
 
     targets: Sequence[Target]
     random: Random
     limits: Limits = UNLIMITED
+    planned: Sequence[Mapping[str, Any]] | None = None
     count: int = 0
     steps: list[dict[str, Any]] = field(default_factory=list)
     _down: dict[str, list[str]] = field(default_factory=dict)
     _chosen: dict[str, list[str]] = field(default_factory=dict)
 
     def choose(self, fault: Fault, at: Selector) -> tuple[str, list[Target]]:
-        """Choose targets and return the fault's key; raise UsageError for what the run's limits forbid."""
+        """Choose targets and return the fault's key; raise UsageError for what the run's limits forbid.
+
+        HarnessError when the plan says something else.
+        """
         down = self.down
         before = self._chosen.setdefault(at.text, [])
         chosen = at.pick([t for t in self.targets if t.name not in down], self.random, before)
@@ -53,11 +61,25 @@ class Decider:
             self._check(fault, at, target)
         self.count += 1
         key = f"f{self.count}"
+        self._as_planned(key, [name_of(fault), params_of(fault), [t.name for t in chosen]])
         if takes_down(fault):
             self._room(fault, at, down | {t.name for t in chosen})
             self._down[key] = [t.name for t in chosen]
         self.steps.append({"fault": key, "name": name_of(fault), "at": at.text, "targets": [t.name for t in chosen]})
         return key, chosen
+
+    def _as_planned(self, key: str, would: list[Any]) -> None:
+        if self.planned is None:
+            return
+        said: list[Any] = []
+        if self.count <= len(self.planned):
+            step = self.planned[self.count - 1]
+            said = [step["name"], step["params"], step["targets"]]
+        if would != said:
+            raise HarnessError(
+                f"{key} would be {would}, the plan said {said or 'no more faults'}: a scenario must decide twice the same,"
+                " from its seed and the number of replicas alone; this fault was not injected"
+            )
 
     @property
     def down(self) -> set[str]:

@@ -183,5 +183,8 @@ def render_plan(scenario: Scenario, steps: Sequence[dict[str, Any]], seed: int, 
         shown = [f"{k}={Limit(**v) if isinstance(v, dict) else v}" for k, v in params.items() if v is not None]
         lines.append(f"    {objective.name}  {', '.join(shown)}")
     faults = sum(step["do"] == "fault" for step in steps)
-    lines += ["", f"Plan: {faults} fault{'s' * (faults != 1)}, nothing was changed."]
+    lines += [
+        "",
+        f"Plan: {faults} fault{'s' * (faults != 1)}, nothing was changed. A run of this seed does this or ends: nothing is decided later.",
+    ]
     return "\n".join(lines) + "\n"

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 from fake_runs import BUGS, TWINS, Played, play
 
-from harness import discover
+from harness import Run, discover, one, scenario
 from harness.evidence import conclude
 from harness.fake.bugs import NAMES
+from harness.faults import Freeze, Kill
 from harness.ledger import HISTORY, SESSIONS
+from harness.objectives import WritesKept
 from harness.objectives.base import from_json, to_json
 from harness.plan import dry_run, render_plan
 from harness.timeline import SLOTS
@@ -58,6 +60,32 @@ def test_its_plan_depends_on_the_seed_alone(name: str) -> None:
     wishes = {step["at"] for step in steps(5) if step["do"] == "fault"}
     if wishes - {"one balancer", "each coder"}:  # of those there is nothing to choose
         assert len({json.dumps(steps(seed)) for seed in range(12)}) > 1, "the seed chooses nothing"
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_the_run_does_what_its_plan_said(name: str, played: Played_) -> None:
+    events = [json.loads(line) for line in (played(name).directory / "events.jsonl").read_text().splitlines()]
+    (plan,) = [event["steps"] for event in events if event["kind"] == "plan"]
+    keys = ("fault", "name", "targets", "controls", "params")
+    said = [{key: step[key] for key in keys} for step in plan if step["do"] == "fault"]
+    assert said == [{key: event[key] for key in keys} for event in events if event["kind"] == "fault.prepared"]
+
+
+def test_a_run_that_would_depart_from_its_plan_ends_before_it_injects(tmp_path: Path) -> None:
+    """A body that decides by what it remembers is no scenario: on paper it hurts one, in the run another."""
+    bodies = iter((Kill(), Freeze()))
+
+    @scenario(objectives=[WritesKept()])
+    async def fickle(run: Run) -> None:
+        """A promise that its author keeps only sometimes."""
+        async with run.fault(next(bodies), at=one("coder")):
+            await run.hold(1)
+
+    run = play(tmp_path / "run", fickle)
+    assert run.verdict.status is Status.INCONCLUSIVE
+    assert "f1 would be ['freeze'" in run.verdict.why
+    assert "the plan said ['kill'" in run.verdict.why
+    assert '"fault.prepared"' not in (run.directory / "events.jsonl").read_text()
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

@@ -13,14 +13,15 @@ from hypothesis import strategies as st
 
 from harness import Run, all_but_one, each, one, rolling, scenario
 from harness.decider import Decider, Limits
-from harness.errors import UsageError
+from harness.errors import HarnessError, UsageError
 from harness.faults import DbLatency, Freeze, Kill, Stop
-from harness.faults.base import takes_down
+from harness.faults.base import name_of, params_of, takes_down
 from harness.objectives import Detected
 from harness.plan import dry_run, paper_targets
 from harness.timings import Env
 
 if TYPE_CHECKING:
+    from harness.faults.base import Fault
     from harness.targets import Selector
 
 SELECTORS = {"one": one, "each": each, "all_but_one": all_but_one, "rolling": rolling}
@@ -147,3 +148,24 @@ def test_a_balancer_is_watched_beside_the_replicas() -> None:
     decider = Decider(paper_targets(3), Random(3))
     _, chosen = decider.choose(Kill(), one("balancer"))
     assert decider.controls(chosen) == ["coder-1", "coder-2", "coder-3"]
+
+
+def test_it_does_what_was_planned_and_nothing_else() -> None:
+    def planned(*faults: Fault) -> Decider:
+        paper = Decider(paper_targets(3), Random(3))
+        steps = []
+        for fault in faults:
+            key, chosen = paper.choose(fault, one("coder"))
+            paper.undone(key)
+            steps.append({"name": name_of(fault), "params": params_of(fault), "targets": [t.name for t in chosen]})
+        return Decider(paper_targets(3), Random(3), planned=steps)
+
+    planned(Kill()).choose(Kill(), one("coder"))
+    planned(DbLatency(rtt_ms=5)).choose(DbLatency(rtt_ms=5), one("coder"))
+    for said, would in ((Kill(), Stop()), (DbLatency(rtt_ms=5), DbLatency(rtt_ms=9))):
+        with pytest.raises(HarnessError, match="the plan said"):
+            planned(said).choose(would, one("coder"))
+    with pytest.raises(HarnessError, match="the plan said no more faults"):
+        planned().choose(Kill(), one("coder"))
+    with pytest.raises(HarnessError, match="this fault was not injected"):
+        planned(Kill()).choose(Kill(), each("coder"))
