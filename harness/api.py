@@ -61,6 +61,8 @@ class Red:
     objective: str
     twin: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
+    modelled: bool = False
+    """Played on the modelled stack, whatever the selftest's: on two cores the bug itself leaves no calm to begin with."""
 
 
 @dataclass(frozen=True)

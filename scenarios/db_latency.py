@@ -12,7 +12,7 @@ DOSES_MS = (5, 10, 15, 25, 50, 100)
     tags=["nightly"],
     rules=["4d", "#11897", "#7749"],
     red_by=[
-        Red("n-plus-one", "latency-by-dose", twin="few-more-queries"),
+        Red("n-plus-one", "latency-by-dose", twin="few-more-queries", modelled=True),
     ],
     objectives=[
         WritesKept(),

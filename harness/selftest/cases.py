@@ -25,6 +25,8 @@ class Case:
     bugs: tuple[str, ...]
     objective: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
+    modelled: bool = False
+    """Played on the modelled stack only."""
 
     @property
     def kind(self) -> str:
@@ -46,15 +48,18 @@ def cases(scenarios: Iterable[Scenario]) -> list[Case]:
     """For each scenario its bugs, each alone, then its twins: those that need the same settings in one run."""
     found: list[Case] = []
     for scenario in scenarios:
-        found += [Case(scenario, (red.bug,), red.objective, red.settings) for red in scenario.red_by]
-        found += [Case(scenario, twins, settings=dict(settings)) for settings, twins in _together(scenario).items()]
+        found += [Case(scenario, (red.bug,), red.objective, red.settings, red.modelled) for red in scenario.red_by]
+        found += _together(scenario)
     return found
 
 
-def _together(scenario: Scenario) -> dict[tuple[tuple[str, str], ...], tuple[str, ...]]:
-    """Twins by their settings, each named once."""
-    groups: dict[tuple[tuple[str, str], ...], dict[str, None]] = {}
+def _together(scenario: Scenario) -> list[Case]:
+    """Twins by what they need, each named once."""
+    groups: dict[tuple[bool, tuple[tuple[str, str], ...]], dict[str, None]] = {}
     for red in scenario.red_by:
         if red.twin:
-            groups.setdefault(tuple(sorted(red.settings.items())), {}).setdefault(red.twin)
-    return {settings: tuple(twins) for settings, twins in groups.items()}
+            groups.setdefault((red.modelled, tuple(sorted(red.settings.items()))), {}).setdefault(red.twin)
+    return [
+        Case(scenario, tuple(twins), settings=dict(settings), modelled=modelled)
+        for (modelled, settings), twins in groups.items()
+    ]

@@ -30,6 +30,7 @@ class Played:
     verdict: Verdict
     code: int
     directory: Path
+    stack: str = ""
 
     @property
     def first(self) -> str:

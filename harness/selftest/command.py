@@ -40,14 +40,14 @@ def run_all(
     settings_of = partial(settings_for, environ=os.environ, flags=flags, pairs=pairs)
     for case in every:
         settings_of(case)  # a setting that is wrong is said before anything starts
-    play = player(settings.stack, settings_of, os.environ, say_to_stderr)
+    play = player(settings_of, os.environ, say_to_stderr)
     planned, rows, code = len(every) + len(broken), list[Row](), None
 
     def folder(name: str) -> Path:
         return make_run_dir(settings.runs_dir, "mirror", name)
 
     try:
-        played = matrix.rows(every, play, settings.stack)
+        played = matrix.rows(every, play)
         for row in chain(matrix.mirror_rows(broken, folder), played):
             rows.append(row)
             say_to_stderr(

@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     """Plays one case. Raises HarnessError before its start."""
 
 
-def rows(
-    cases: Sequence[Case], play: Play, stack: str, *, again: Callable[[Path], Again] = judged_again
-) -> Iterator[Row]:
+def rows(cases: Sequence[Case], play: Play, *, again: Callable[[Path], Again] = judged_again) -> Iterator[Row]:
     """Play every case and give its row. A signal ends it; an error of one run is its result."""
     for case in cases:
         began = monotonic()
@@ -32,12 +30,19 @@ def rows(
             row = _row(case, play(case), again)
         except HarnessError as error:
             said = str(error).splitlines()[0]
-            row = {"got": "ERROR", "first": "", "ok": False, "said": said, "directory": "", "code": error.exit_code}
+            row = {
+                "stack": "-",
+                "got": "ERROR",
+                "first": "",
+                "ok": False,
+                "said": said,
+                "directory": "",
+                "code": error.exit_code,
+            }
         yield Row(
             kind=case.kind,
             name=case.name,
             scenario=case.scenario.name,
-            stack=stack,
             expected=case.expected,
             seconds=round(monotonic() - began, 1),
             **row,
@@ -53,6 +58,7 @@ def _row(case: Case, played: Played, again: Callable[[Path], Again]) -> dict[str
     else:
         wrong = f"stopped by signal {played.code - STOPPED}"
     return {
+        "stack": played.stack,
         "got": f"{verdict.status}{' DIRTY' if verdict.dirty else ''}",
         "first": played.first,
         "ok": wrong is None,

@@ -27,6 +27,8 @@ def settings_for(
 
     The fake stack keeps the settings' own pace: its time costs nothing.
     """
+    if case.modelled:
+        flags = {**flags, "stack": FAKE}
     given = {key.replace("-", "_") for key in pairs} | set(flags)
     quick = {k: v for k, v in QUICK.items() if k not in given and PREFIX + k.upper() not in environ}
     needs = {**pairs, **case.settings}
@@ -35,23 +37,24 @@ def settings_for(
     return load(environ, flags, {**quick, **needs})
 
 
-def player(
-    stack: str, settings_of: Callable[[Case], Settings], environ: Mapping[str, str], say: Callable[[str], None]
-) -> Play:
-    """Play cases on a stack: as `run` does, or under virtual time on the fake."""
+def player(settings_of: Callable[[Case], Settings], environ: Mapping[str, str], say: Callable[[str], None]) -> Play:
+    """Play cases on the stack of their settings: as `run` does, or under virtual time on the fake."""
 
-    def real(case: Case) -> Played:
-        bugs = {**environ, "STANDIN_BUGS": case.name}
-        verdict, _, directory, code = run_one(case.scenario, settings_of(case), say=say, environ=bugs)
-        return Played(verdict, code, directory)
-
-    def modelled(case: Case) -> Played:
+    def play(case: Case) -> Played:
         settings = settings_of(case)
-        made = make_run_dir(settings.runs_dir, case.scenario.name, case.bugs[0])
-        made.rmdir()  # `play` makes its own, and only there
-        # What nobody set stays unset: a scenario may need more replicas than the default.
-        values = settings.model_dump(include=settings.model_fields_set - {"stack", "seed"})
-        run = onfake.play(made, case.scenario, bugs=case.name, seed=settings.seed or 1, **values)
-        return Played(run.verdict, run.verdict.exit_code, run.directory)
+        if settings.stack == FAKE:
+            return _modelled(case, settings)
+        bugs = {**environ, "STANDIN_BUGS": case.name}
+        verdict, _, directory, code = run_one(case.scenario, settings, say=say, environ=bugs)
+        return Played(verdict, code, directory, settings.stack)
 
-    return modelled if stack == FAKE else real
+    return play
+
+
+def _modelled(case: Case, settings: Settings) -> Played:
+    made = make_run_dir(settings.runs_dir, case.scenario.name, case.bugs[0])
+    made.rmdir()  # `play` makes its own, and only there
+    # What nobody set stays unset: a scenario may need more replicas than the default.
+    values = settings.model_dump(include=settings.model_fields_set - {"stack", "seed"})
+    run = onfake.play(made, case.scenario, bugs=case.name, seed=settings.seed or 1, **values)
+    return Played(run.verdict, run.verdict.exit_code, run.directory, FAKE)

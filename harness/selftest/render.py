@@ -58,11 +58,13 @@ def as_json(rows: Sequence[Row], planned: int) -> str:
 def declarations() -> str:
     """What scenarios and mirrors declare, as two tables, and what no bug stands for yet."""
     known = discover.scenarios()
-    lines = ["| scenario | bug | breaks first | twin, which must not | settings |", "|---|---|---|---|---|"]
+    lines = ["| scenario | bug | breaks first | twin, which must not | settings | stack |", "|---|---|---|---|---|---|"]
     for name, scenario in sorted(known.items()):
         for red in scenario.red_by:
             settings = ", ".join(f"{k}={v}" for k, v in sorted(red.settings.items()))
-            lines.append(f"| {name} | {red.bug} | {red.objective} | {red.twin or '-'} | {settings or '-'} |")
+            lines.append(
+                f"| {name} | {red.bug} | {red.objective} | {red.twin or '-'} | {settings or '-'} | {'fake' if red.modelled else 'any'} |"
+            )
     bare = sorted(name for name, scenario in known.items() if not scenario.red_by)
     first = {red.objective.partition(" ")[0] for scenario in known.values() for red in scenario.red_by}
     names = {cls.name for cls in discover.objectives().values()}  # type: ignore[attr-defined]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-CASES = cases(discover.scenarios().values())
+CASES = [case for case in cases(discover.scenarios().values()) if not case.modelled]
 SMOKE = [case for case in CASES if "smoke" in case.scenario.tags]
 ALONE = [replace(case, bugs=(bug,)) for case in CASES for bug in case.bugs]
 

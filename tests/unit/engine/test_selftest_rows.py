@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -49,14 +50,16 @@ def test_bugs_are_alone_and_twins_of_the_same_settings_together() -> None:
                 Red("c", "third"),
                 Red("d", "second", twin="d-twin"),
                 Red("e", "second", twin="d-twin"),
+                Red("f", "fourth", twin="f-twin", modelled=True),
             )
         ]
     )
     assert [(c.kind, c.name, c.objective, dict(c.settings)) for c in found] == [
         ("bug", "a", "first", {"writers": "30"}), ("bug", "b", "second", {}), ("bug", "c", "third", {}),
-        ("bug", "d", "second", {}), ("bug", "e", "second", {}),
-        ("twin", "a-twin", "", {"writers": "30"}), ("twin", "b-twin,d-twin", "", {}),
+        ("bug", "d", "second", {}), ("bug", "e", "second", {}), ("bug", "f", "fourth", {}),
+        ("twin", "a-twin", "", {"writers": "30"}), ("twin", "b-twin,d-twin", "", {}), ("twin", "f-twin", "", {}),
     ]  # fmt: skip
+    assert [c.name for c in found if c.modelled] == ["f", "f-twin"]
 
 
 def test_every_declared_bug_and_twin_is_played() -> None:
@@ -90,7 +93,7 @@ def test_what_is_not_as_declared(objective: str, seen: Verdict, code: int, wrong
 
 def saved(tmp_path: Path, seen: Verdict) -> Played:
     tmp_path.joinpath("verdict.json").write_text(seen.to_json())
-    return Played(seen, seen.exit_code, tmp_path)
+    return Played(seen, seen.exit_code, tmp_path, "local")
 
 
 def test_a_fresh_process_must_say_the_same(tmp_path: Path) -> None:
@@ -117,7 +120,7 @@ def test_rows_of_a_player(tmp_path: Path) -> None:
         said = directory.joinpath("verdict.json").read_bytes()
         return Again({"PASS": 0, "FAIL": 1}[json.loads(said)["status"]], said)
 
-    found = list(rows([case("a"), case("a"), case("", "x", "y"), case("a")], play, "local", again=again))
+    found = list(rows([case("a"), case("a"), case("", "x", "y"), case("a")], play, again=again))
     assert [(r.kind, r.name, r.got, r.first, r.ok) for r in found] == [
         ("bug", "some-bug", "FAIL", "a", True), ("bug", "some-bug", "ERROR", "", False),
         ("twin", "x,y", "PASS", "", True), ("bug", "some-bug", "FAIL", "b", False),
@@ -139,7 +142,7 @@ def test_a_signal_ends_it(tmp_path: Path) -> None:
     def play(_case: Case) -> Played:
         return Played(verdict(), 130, tmp_path)
 
-    found = list(rows([case(), case()], play, "local", again=lambda _: pytest.fail("nothing to judge")))
+    found = list(rows([case(), case()], play, again=lambda _: pytest.fail("nothing to judge")))
     assert [(r.ok, r.said) for r in found] == [(False, "stopped by signal 2")]
     assert exit_code(found) == 130
 
@@ -205,5 +208,7 @@ def test_the_pace_is_quick_unless_the_user_or_the_case_says_otherwise() -> None:
     assert (told.time_scale, told.baseline, told.calm, told.recovery) == (1.0, 4.0, 9.0, 20.0)
     assert (told.writers, told.hold) == (30, 8.0), "without them the bug would not show"
     assert settings_for(case(), {}, {"stack": "fake"}, {}).time_scale == 1.0
+    modelled = settings_for(replace(case(), modelled=True), {}, {"stack": "local"}, {})
+    assert (modelled.stack, modelled.time_scale) == ("fake", 1.0)
     with pytest.raises(UsageError, match="unknown key 'nosuch'"):
         settings_for(case(nosuch="1"), {}, {}, {})
