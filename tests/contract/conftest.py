@@ -15,7 +15,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Pla
     """Play a scenario with some bugs, once per session."""
 
     @cache
-    def get(scenario: str, bugs: str = "") -> Played:
-        return play(tmp_path_factory.mktemp("played") / "run", scenario, bugs=bugs)
+    def get(scenario: str, bugs: str = "", settings: tuple[tuple[str, str], ...] = ()) -> Played:
+        return play(tmp_path_factory.mktemp("played") / "run", scenario, bugs=bugs, **dict(settings))
 
     return get

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from harness import discover
+from harness.selftest.cases import cases
 from harness.selftest.onfake import RUN, play
 from harness.selftest.onfake import FakeRun as Played
 
 __all__ = ["BUGS", "RUN", "TWINS", "Played", "play"]
 
-REDS = [(red, scenario.name) for scenario in discover.scenarios().values() for red in scenario.red_by]
-
-BUGS = [(red.bug, scenario, red.objective) for red, scenario in REDS]
-"""Seeded bug, the scenario that must catch it, and the objective that must fail first."""
-
-TWINS = list(dict.fromkeys((red.twin, scenario) for red, scenario in REDS if red.twin))
-"""Legal, only slow: and the scenario that must let it pass."""
+_CASES = cases(discover.scenarios().values())
+BUGS = [case for case in _CASES if case.objective]
+TWINS = [replace(case, bugs=(twin,)) for case in _CASES if not case.objective for twin in case.bugs]
+"""Each alone: legal, only slow."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from harness.selftest.cases import Case
+
     Played_ = Callable[..., Played]
 
 SCENARIOS = sorted(discover.scenarios())
@@ -97,22 +99,26 @@ def test_a_healthy_stack_keeps_it(name: str, played: Played_) -> None:
     assert "records" in {gate.name for gate in run.verdict.gates}, "the meter counts what it records"
 
 
-@pytest.mark.parametrize(("bug", "scenario", "objective"), BUGS)
-def test_a_seeded_bug_is_caught_by_its_own_objective(bug: str, scenario: str, objective: str, played: Played_) -> None:
-    run = played(scenario, bug)
+def title(case: Case) -> str:
+    return f"{case.scenario.name}-{case.name}"
+
+
+@pytest.mark.parametrize("case", BUGS, ids=title)
+def test_a_seeded_bug_is_caught_by_its_own_objective(case: Case, played: Played_) -> None:
+    run = played(case.scenario.name, case.name, tuple(case.settings.items()))
     assert run.verdict.status is Status.FAIL, run.report
     assert run.verdict.first_failed is not None
-    assert run.verdict.first_failed.objective == objective, run.report
+    assert run.verdict.first_failed.objective == case.objective, run.report
 
 
-@pytest.mark.parametrize(("twin", "scenario"), TWINS)
-def test_its_legal_twin_passes(twin: str, scenario: str, played: Played_) -> None:
-    run = played(scenario, twin)
+@pytest.mark.parametrize("case", TWINS, ids=title)
+def test_its_legal_twin_passes(case: Case, played: Played_) -> None:
+    run = played(case.scenario.name, case.name, tuple(case.settings.items()))
     assert run.verdict.status is Status.PASS, run.report
 
 
 def test_every_bug_and_twin_has_a_scenario() -> None:
-    assert {bug for bug, *_ in BUGS} | {twin for twin, _ in TWINS} == set(NAMES)
+    assert {case.name for case in [*BUGS, *TWINS]} == set(NAMES)
 
 
 def test_the_same_run_twice_gives_the_same_evidence(tmp_path: Path) -> None:
