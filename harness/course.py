@@ -16,9 +16,10 @@ from harness.errors import HarnessError
 from harness.folds import Latch
 from harness.ledger import HISTORY
 from harness.ledger import history as read_history
-from harness.live import LiveRun, RunOver
+from harness.live import HEAL_S, LiveRun, RunOver
 from harness.load import SIZES, users_for
 from harness.observer import Observer
+from harness.plan import longest_fault_s
 from harness.records import LOAD, Outcome
 from harness.stack import Context, LoadRequest, MeterPlan, NoAnswer, StackRequest
 
@@ -114,7 +115,7 @@ class Course:
             settings=settings,
             scenario=request.scenario,
             env=self.env,
-            held_s=sum(step["seconds"] for step in self.plan if step["do"] == "hold"),
+            held_s=longest_fault_s(self.plan, settings.prove + HEAL_S),
             emit=self.emit,
             say=request.say,
             now_ns=self.now_ns,

@@ -154,11 +154,15 @@ class FaultProven(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class FaultUnproven(Event):
-    """The proof did not come before its deadline. `seen` is what was last seen."""
+    """The proof did not come before its deadline. `seen` is what was last seen.
+
+    With `delivered` the deed reached its targets all the same, they did not do what it asks, and the run went on.
+    """
 
     kind: ClassVar[str] = "fault.unproven"
     fault: str
     seen: str
+    delivered: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,6 +202,18 @@ class Membership(Event):
     kind: ClassVar[str] = "membership"
     since_ns: int
     members: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplicaLatency(Event):
+    """What replicas say of their own way to the database changed somewhere in (since_ns, t_ns].
+
+    `us` maps host name to microseconds of one round trip. What changes below 5 ms is not written.
+    """
+
+    kind: ClassVar[str] = "replica.latency"
+    since_ns: int
+    us: dict[str, int]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -106,7 +106,12 @@ class Proof:
     @property
     def done(self) -> bool:
         """Whether it is proven. Without any control lane the effect could be ours, so it never is."""
-        return all(t.at for t in self.targets) and any(c.at for c in self.controls)
+        return all(t.at for t in self.targets) and self.apart
+
+    @property
+    def apart(self) -> bool:
+        """Whether a control stayed good: what the targets show, or do not show, is then theirs."""
+        return any(c.at for c in self.controls)
 
     @property
     def seen(self) -> str:

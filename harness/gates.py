@@ -36,11 +36,12 @@ def _proven(run: RunView, fault: FaultView) -> Gate:  # noqa: PLR0911 - one retu
     name = f"{fault.prepared.fault} {fault.prepared.name} on {', '.join(fault.prepared.targets)}"
     if fault.injected is None:
         return Gate(name, ok=False, said="prepared, never injected")
-    if fault.unproven:
+    refused = fault.unproven is not None and fault.unproven.delivered
+    if fault.unproven and not refused:
         return Gate(name, ok=False, said=f"not proven: {fault.unproven.seen}")
-    if fault.proven is None:
+    if fault.proven is None and not refused:
         return Gate(name, ok=False, said="not proven: the run ended first")
-    receipt = _receipt(run, fault)
+    receipt = _receipt(run, fault, refused=refused)
     if receipt is not None:
         return Gate(name, ok=False, said=f"not proven by the records: {receipt}")
     if fault.undone is None:
@@ -49,11 +50,14 @@ def _proven(run: RunView, fault: FaultView) -> Gate:  # noqa: PLR0911 - one retu
         return Gate(
             name, ok=False, said=f"not healed: {fault.unhealed.seen if fault.unhealed else 'the run ended first'}"
         )
+    if refused and fault.unproven:
+        said = f"not proven: delivered, but its target did not do it: {fault.unproven.seen}"
+        return Gate(name, ok=False, said=said, delivered=True)
     return Gate(name, ok=True, said="proven on the path, undone, proven healed")
 
 
-def _receipt(run: RunView, fault: FaultView) -> str | None:
-    """Re-derive the proof from the records; None when it holds."""
+def _receipt(run: RunView, fault: FaultView, *, refused: bool) -> str | None:
+    """Re-derive the proof from the records; None when it holds. Of what was `refused`, only the controls can."""
     shows, onset = fault.prepared.shows, fault.onset
     if onset is None:
         return "no onset"
@@ -66,4 +70,4 @@ def _receipt(run: RunView, fault: FaultView) -> str | None:
                 latch.feed(record)
     if not proof.targets:
         return "no probe lane watches the target"
-    return None if proof.done else proof.seen
+    return None if proof.done or (refused and proof.apart) else proof.seen

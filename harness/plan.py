@@ -38,6 +38,14 @@ class PaperTarget:
         """On paper everything runs."""
         return "running"
 
+    async def ask_to_leave(self) -> None:
+        """Refuse: a plan changes nothing."""
+        raise UsageError(f"{self.name}: a fault's prepare() must change nothing, but it asked it to leave")
+
+    async def was_asked(self) -> bool:
+        """On paper nobody is asked."""
+        return False
+
     def undo_start(self) -> undo.Step:
         """As the real one."""
         return undo.start(self.name)
@@ -188,3 +196,19 @@ def render_plan(scenario: Scenario, steps: Sequence[dict[str, Any]], seed: int, 
         f"Plan: {faults} fault{'s' * (faults != 1)}, nothing was changed. A run of this seed does this or ends: nothing is decided later.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def longest_fault_s(steps: list[dict[str, Any]], inside_s: float) -> float:
+    """Seconds that a fault may rightly stay on after its own proof: all holds, and `inside_s` for each fault inside it.
+
+    `inside_s` is the longest that proof and heal of one fault may take.
+    """
+    holds = sum(step["seconds"] for step in steps if step["do"] == "hold")
+    on: dict[str, int] = {}
+    most = 0
+    for step in steps:
+        if step["do"] == "fault":
+            on = {key: count + 1 for key, count in on.items()} | {step["fault"]: 0}
+        elif step["do"] == "undo":
+            most = max(most, on.pop(step["fault"]))
+    return float(holds) + most * inside_s

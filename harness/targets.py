@@ -46,7 +46,18 @@ class Killable(Signalable, Protocol):
     """A target that can be started again as it was."""
 
     def undo_start(self) -> Step:
-        """Step that starts the target again, and does nothing when it runs."""
+        """Step that starts the target again, and does nothing when it runs and nobody asked it to leave."""
+
+
+@runtime_checkable
+class Dismissable(Killable, Protocol):
+    """A target that can be asked to leave, by one who remembers that it was; starting it again ends the one asked."""
+
+    async def ask_to_leave(self) -> None:
+        """Send SIGTERM to the process now behind the name; a target that is gone already is no error."""
+
+    async def was_asked(self) -> bool:
+        """Whether the process now behind the name was sent it, as the sender remembers, whatever it made of it."""
 
 
 @runtime_checkable

@@ -1,7 +1,8 @@
 """Statuses, findings and the verdict. `judge(directory)` is pure: the same directory gives the same bytes anywhere.
 
 Validity gates come first, then findings. A broken *safety* finding (an acknowledged write lost or doubled) is FAIL
-whatever the gates say. FAIL > ABORTED > INCONCLUSIVE > PASS.
+whatever the gates say, and any broken one when all that the gates miss is that a target did what it was asked to.
+FAIL > ABORTED > INCONCLUSIVE > PASS.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ class Gate:
     ok: bool
     said: str
     meter: bool = False
+    delivered: bool = False
+    """Not ok, yet the deed reached its targets: no credit for what is kept, but what is broken is theirs."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,9 @@ class Verdict:
     def to_json(self) -> str:
         """Stable text: sorted keys, no floats but those already rounded by the findings."""
         data: dict[str, Any] = asdict(self)
+        for gate in data["gates"]:
+            if not gate["delivered"]:
+                del gate["delivered"]
         return json.dumps(data, indent=1, sort_keys=True) + "\n"
 
 
@@ -88,11 +94,12 @@ def bounded(lo: float, hi: float, limit: float) -> Status:
 def decide(gates: list[Gate], findings: list[Finding], aborted: str | None, dirty: str | None) -> Verdict:
     """Combine gates and findings into a verdict."""
     broken = [g for g in gates if not g.ok]
+    shut = [g for g in broken if not g.delivered]
     unsafe = [f for f in findings if f.safety and f.status is Status.FAIL]
     failed = [f for f in findings if f.status is Status.FAIL]
     open_ = [f for f in findings if f.status is Status.INCONCLUSIVE]
-    if unsafe or (failed and not broken):
-        first = (unsafe or failed)[0] if broken else failed[0]
+    if unsafe or (failed and not shut):
+        first = (unsafe or failed)[0] if shut else failed[0]
         known = sum(bool(f.known) for f in failed)
         apart = f" ({known} of {len(failed)} failed objectives are known issues)" if known else ""
         status, why = Status.FAIL, f"{first.objective}: {first.said}{apart}"

@@ -1,6 +1,6 @@
 """A balancer that restarts cuts every session at once; all of them must come back with it."""
 
-from harness import Run, one, scenario
+from harness import Red, Run, one, scenario
 from harness.faults import Kill
 from harness.objectives import (
     Detected,
@@ -17,6 +17,9 @@ from harness.timings import api_p95, redial
 @scenario(
     tags=["nightly"],
     rules=["3a"],
+    red_by=[
+        Red("watch-no-snapshot", "sessions-back watch.eager", twin="watch-slow-snapshot"),
+    ],
     objectives=[
         WritesKept(),
         SessionsBack("watch.eager", within=redial + 2.0),

@@ -1,6 +1,6 @@
 """When all replicas but one die, that one must serve, and the others must come back without harm."""
 
-from harness import Run, all_but_one, scenario
+from harness import Red, Run, all_but_one, scenario
 from harness.faults import Kill
 from harness.objectives import (
     BadSeconds,
@@ -17,6 +17,9 @@ from harness.timings import N, api_p95, ejection, redial
 @scenario(
     tags=["nightly"],
     rules=["3a"],
+    red_by=[
+        Red("ready-before-pool", "none-before-ready", twin="slow-ready"),
+    ],
     objectives=[
         WritesKept(),
         NoneBeforeReady(),

@@ -1,6 +1,6 @@
 """A replica that is asked to leave must finish what it began, go in time, and cost users next to nothing."""
 
-from harness import Run, one, scenario
+from harness import Red, Run, one, scenario
 from harness.faults import Stop
 from harness.objectives import (
     BadSeconds,
@@ -18,6 +18,10 @@ from harness.timings import N, api_p95, ejection, idle_exit, redial
 @scenario(
     tags=["nightly"],
     rules=["3a", "#14433", "#25451"],
+    red_by=[
+        Red("ignores-sigterm", "exits", twin="slow-exit"),
+        Red("drain-never-ends", "exits", twin="slow-exit"),
+    ],
     objectives=[
         WritesKept(),
         Exits(within=idle_exit),

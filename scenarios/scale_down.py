@@ -1,6 +1,6 @@
 """Taking replicas away one by one must drop their own sessions only, and those must come back without a herd."""
 
-from harness import Run, rolling, scenario
+from harness import Red, Run, rolling, scenario
 from harness.faults import Stop
 from harness.objectives import (
     BadSeconds,
@@ -19,6 +19,9 @@ from harness.timings import N, api_p95, ejection, idle_exit, redial
     replicas=4,
     tags=["nightly"],
     rules=["3f"],
+    red_by=[
+        Red("ignores-sigterm", "exits", twin="slow-exit"),
+    ],
     objectives=[
         WritesKept(),
         Exits(within=idle_exit),

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from standin.abandoned import check_caller
 from standin.db import Conn, Database
 from standin.errors import DATABASE_ERRORS
 from standin.log import LOG, one_line
@@ -46,6 +47,7 @@ class Acknowledger:
                 await trips.fill_within(conn, since)
             if self._slow:
                 await asyncio.sleep(_SLOW_COMMIT_SECONDS)
+            check_caller()
         return body
 
     async def drain(self) -> None:

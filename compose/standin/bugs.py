@@ -18,6 +18,13 @@ BUGS: Mapping[str, str] = MappingProxyType(
         "lock-with-timeout": "Twin of holds-lock-in-request: PostgreSQL ends such a session after 400 ms (wall) idle.",
         "n-plus-one": "Every authenticated request makes 40 more round trips to the database.",
         "few-more-queries": "Twin of n-plus-one: 6 more.",
+        "ignores-sigterm": "SIGTERM is written to the log, and nothing follows from it.",
+        "drain-never-ends": "A replica that is asked to leave closes its listener, and then waits for ever.",
+        "slow-exit": "Twin of both: the process ends 3 s (wall) after all else of a shutdown is done.",
+        "latency-not-reported": "A replica's row says that its way to the database takes no time, however long it takes.",
+        "latency-reported-late": "Twin of latency-not-reported: it says what was measured one heartbeat before.",
+        "late-write-at-thaw": "A build post is carried out although its caller has gone: after a freeze, too late.",
+        "late-write-checked": "Twin of late-write-at-thaw: the same, but it is rolled back when its caller has gone.",
     },
 )
 

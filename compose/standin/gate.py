@@ -6,6 +6,8 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 
 from aiohttp import web
 
+from standin.abandoned import BUGS as ABANDONED_BUGS
+from standin.abandoned import outlive
 from standin.audit_log import ENTRY, write_entry
 from standin.auth import ACTOR, Actor, authenticate, check_csrf
 from standin.errors import DATABASE_ERRORS, ApiError, forbidden, internal
@@ -30,6 +32,7 @@ def guard(route: Route, services: Services) -> Handler:
     """Wrap a route's handler with everything the route asks for."""
     bugs = services.settings.bugs
     holds_lock = bool(bugs & LOCK_BUGS) and route.access is not Access.PUBLIC
+    outlives = bool(bugs & ABANDONED_BUGS) and route.builds
     more = max((count for bug, count in _MORE_QUERIES.items() if bug in bugs), default=0)
     limited = "holds-lock-in-request" not in bugs
     turns = itertools.cycle((True, False, False))  # were every build exclusive, a calm system would already queue
@@ -61,6 +64,8 @@ def guard(route: Route, services: Services) -> Handler:
             async with scope():
                 await admit(request)
             return await route.handler(request)
+        if outlives:
+            await outlive(request, checked="late-write-checked" in bugs)
         with services.in_flight.counted():
             async with asyncio.timeout(_DEADLINE_SECONDS), scope():
                 headers = await admit(request)

@@ -37,6 +37,7 @@ from standin.trips import fill_current
 _IN_FLIGHT_SECONDS = 3.0  # cli/server.go: HTTP Shutdown gets 3 s
 _CUT_SECONDS = 0.5  # for what is left after that
 _FILES = 1 << 20
+_SLOW_EXIT_SECONDS = 3.0
 _POOL_DELAYS = {"ready-before-pool": 4.0, "slow-ready": 2.0}
 
 
@@ -120,6 +121,8 @@ class Replica:
         if self._runner.server is not None:
             for connection in set(self._runner.server.connections) - self.services.sockets.connections():
                 connection.close()  # once idle; a closing one hears nothing more
+        if "drain-never-ends" in self.services.settings.bugs:
+            await asyncio.Event().wait()
         await self.services.in_flight.drained(_IN_FLIGHT_SECONDS)
         await self.services.provisioner.stop(interrupt=interrupt)
         await self.services.acknowledger.drain()
@@ -162,6 +165,9 @@ async def serve(settings: Settings) -> int:
     caught: asyncio.Future[signal.Signals] = loop.create_future()
 
     def note(number: signal.Signals) -> None:
+        if number is signal.SIGTERM and "ignores-sigterm" in settings.bugs:
+            LOG.warning("%s received, ignored", number.name)
+            return
         LOG.info("%s received, shutting down", number.name)
         if not caught.done():  # a second polite signal does not speed a shutdown up
             caught.set_result(number)
@@ -188,5 +194,7 @@ async def serve(settings: Settings) -> int:
     if failure is not None:
         LOG.error("%s", failure)
         return 1
+    if "slow-exit" in settings.bugs:
+        await asyncio.sleep(_SLOW_EXIT_SECONDS)
     LOG.info("stopped")
     return 0

@@ -24,6 +24,13 @@ NAMES = (
     "lock-with-timeout",
     "n-plus-one",
     "few-more-queries",
+    "ignores-sigterm",
+    "drain-never-ends",
+    "slow-exit",
+    "latency-not-reported",
+    "latency-reported-late",
+    "late-write-at-thaw",
+    "late-write-checked",
 )
 
 
@@ -42,6 +49,14 @@ class Behaviour:
     lock_limit_s: float | None = None
     round_trips: int = 1
     """To the database, by each request that needs it."""
+    obeys: bool = True
+    """Whether it leaves when it is asked to."""
+    leaves_s: float | None = 0.2
+    """From the end of listening to the end of the process. None: never."""
+    latency_beats_late: int | None = 0
+    """By how many heartbeats a replica's own figure for the database lags. None: it says 0."""
+    outlives_caller: bool = False
+    """Whether a build is posted although nobody waits for the answer any more."""
 
 
 def behaviour(server_env: Mapping[str, str]) -> Behaviour:
@@ -59,5 +74,9 @@ def behaviour(server_env: Mapping[str, str]) -> Behaviour:
         heartbeat_factor=10.0 if "heartbeat-10x" in names else 1.3 if "heartbeat-1.3x" in names else 1.0,
         lock_hold_s=0.1 if "holds-lock-in-request" in names else 0.05 if "lock-with-timeout" in names else 0.0,
         lock_limit_s=0.4 if "lock-with-timeout" in names else None,
+        obeys="ignores-sigterm" not in names,
+        leaves_s=None if "drain-never-ends" in names else 3.2 if "slow-exit" in names else 0.2,
+        latency_beats_late=None if "latency-not-reported" in names else int("latency-reported-late" in names),
+        outlives_caller="late-write-at-thaw" in names,
         round_trips=41 if "n-plus-one" in names else 7 if "few-more-queries" in names else 1,
     )

@@ -93,7 +93,7 @@ class Life:
 
 @dataclass
 class FakeProcess:
-    """A target of the fake stack: Signalable, Killable and Freezable."""
+    """A target of the fake stack: Signalable, Killable, Dismissable and Freezable."""
 
     name: str
     role: str
@@ -103,10 +103,15 @@ class FakeProcess:
     life: Life = field(default_factory=Life)
     left: bool = False
     """Whether it ended in good order."""
+    asked: bool = False
+    """Whether this life of it was asked to leave."""
+    obeys: bool = True
+    leaves_s: float | None = _LEAVE_S
+    """How long it takes to leave after it stopped listening; None: for ever."""
     delays_ms: dict[str, int] = field(default_factory=dict)
     """Milliseconds added to each round trip to the database, by name."""
     happened: list[Callable[[str], None]] = field(default_factory=list)
-    """Told "frozen", "thawed", "died" and "started", after the fact."""
+    """Told "frozen", "thawed", "leaving", "died" and "started", after the fact."""
 
     @property
     def process(self) -> ProcessRef:
@@ -128,6 +133,14 @@ class FakeProcess:
         """State of the process."""
         return self.now
 
+    async def ask_to_leave(self) -> None:
+        """SIGTERM, remembered."""
+        self.asked = self.take("TERM")
+
+    async def was_asked(self) -> bool:
+        """What is remembered."""
+        return self.asked
+
     def undo_start(self) -> undo.Step:
         """Start it again."""
         return undo.start(self.name)
@@ -141,7 +154,7 @@ class FakeProcess:
         if not self.life.alive:
             return False
         if name in _POLITE:
-            self.life.after(_LEAVE_S, lambda: self._end(left=True))
+            self.life.when_awake(self._leave)
         elif name in _FATAL and not (self.life.frozen and name != "KILL"):
             self._end(left=False)
         elif name == "STOP" and not self.life.frozen:
@@ -152,15 +165,25 @@ class FakeProcess:
             self._tell("thawed")
         return True
 
+    def _leave(self) -> None:
+        if not self.obeys:
+            return
+        self._tell("leaving")
+        if self.leaves_s is not None:
+            self.life.after(self.leaves_s, lambda: self._end(left=True))
+
     def _end(self, *, left: bool) -> None:
         self.left = left
         self.life.die()
         self._tell("died")
 
     def start(self) -> str:
-        """Start it unless it lives; say what was done."""
+        """Start it unless it lives, and was not asked to leave; say what was done."""
+        if self.life.alive and self.asked:
+            self._end(left=False)
         if self.life.alive:
             return f"{self.name} runs already as {self.process}"
+        self.asked = False
         self.lives += 1
         self.life = Life()
         self._tell("started")

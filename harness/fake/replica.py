@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from harness.fake.store import Member
@@ -20,6 +20,7 @@ _BUILD_S = 0.6
 _BEAT_S = 5.0
 _BEATS_MISSED = 3
 _DAEMONS = 3
+_TRIP_US = 2000
 
 
 @dataclass
@@ -30,6 +31,8 @@ class Server:
     pool: bool = False
     member: str = ""
     jobs: int = 0
+    measured: list[int] = field(default_factory=list)
+    """Microseconds of a round trip to the database, at each heartbeat."""
 
 
 class Replica:
@@ -45,6 +48,7 @@ class Replica:
         self.database = database
         """State of the database as a replica sees it: running, frozen or gone."""
         self.now = Server()
+        process.obeys, process.leaves_s = behaviour.obeys, behaviour.leaves_s
         process.happened.append(self._happened)
         store.posted.append(self._work)
         self._boot()
@@ -69,6 +73,8 @@ class Replica:
             self._boot()
         elif what == "died" and self.process.left and self.now.member:
             self.store.members[self.now.member].stopped = True
+        elif what == "leaving":
+            self.now.listening = False
         elif what == "thawed":
             self._work()
 
@@ -90,6 +96,7 @@ class Replica:
         server.listening = server.pool = True
         server.member = self.store.new_id()
         self.store.members[server.member] = Member(server.member, self.process.name, asyncio.get_running_loop().time())
+        self._measure(server)
         self._beat_later(server)
         self._work()
 
@@ -97,9 +104,17 @@ class Replica:
         def beat() -> None:
             if self.database() == "running":
                 self.store.members[server.member].beat = asyncio.get_running_loop().time()
+                self._measure(server)
             self._beat_later(server)
 
         self.process.life.after(_BEAT_S * self.behaviour.heartbeat_factor * self.scale, beat)
+
+    def _measure(self, server: Server) -> None:
+        """Write how long a round trip to the database takes, as far as the server tells."""
+        server.measured.append(_TRIP_US + 1000 * sum(self.process.delays_ms.values()))
+        late = self.behaviour.latency_beats_late
+        if late is not None and len(server.measured) > late:
+            self.store.members[server.member].latency_us = server.measured[-1 - late]
 
     def _work(self) -> None:
         """Take jobs while a daemon is free. A job of a replica that dies is left undone, as Coder's reaper finds it."""

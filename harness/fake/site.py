@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from harness.fake.life import Life
-    from harness.stack import StackRequest
+    from harness.stack import Answer, StackRequest
 
     class Ended(Protocol):
         """Told how a database session ended."""
@@ -43,6 +43,8 @@ class Site:
         self.scale = request.time_scale
         self.behaviour = behaviour(request.server_env)
         self.store = Store(self.random)
+        self.outliving: set[asyncio.Task[Answer]] = set()
+        """Requests that go on without their callers."""
         self.lock = Lock()
         coders = [(f"coder-{n}", "coder") for n in range(1, request.replicas + 1)]
         roles = [*coders, ("postgres", "database"), ("toxiproxy", "proxy"), ("balancer", "balancer")]

@@ -30,12 +30,13 @@ class Workspace:
 
 @dataclass
 class Member:
-    """One row of the replica table: who, and when it last beat (loop seconds)."""
+    """One row of the replica table: who, when it last beat (loop seconds), and how far it says the database is."""
 
     id: str
     hostname: str
     beat: float
     stopped: bool = False
+    latency_us: int = 0
 
 
 @dataclass

@@ -84,6 +84,16 @@ class Fault(Protocol):
         """Say whether the target's own state (not the path) is what the fault wants: a third witness."""
 
 
+async def delivered(fault: Fault, target: Any) -> bool:
+    """Whether the deed reached the target, whatever it made of it.
+
+    Only a fault that asks something of its target can know, and has a method `delivered`, like `effective`. Its witness
+    must not be the injector: one that does nothing delivers nothing.
+    """
+    ask = getattr(fault, "delivered", None)
+    return ask is not None and bool(await ask(target))
+
+
 def takes_down(fault: Fault | type) -> bool:
     """Whether a target serves nobody meanwhile, of whom one must always be left; a fault says `takes_down = False`."""
     return bool(getattr(fault, "takes_down", True))

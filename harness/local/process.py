@@ -85,7 +85,7 @@ class Site:
 
 @dataclass
 class LocalProcess:
-    """One process of the stack; Signalable, Killable and Freezable."""
+    """One process of the stack; Signalable, Killable, Dismissable and Freezable."""
 
     name: str
     role: str
@@ -109,6 +109,14 @@ class LocalProcess:
     async def state(self) -> State:
         """What the kernel says."""
         return proc.state(self.process)
+
+    async def ask_to_leave(self) -> None:
+        """Send SIGTERM, by the keeper."""
+        await self.site.keeper.ask_to_leave(self.name)
+
+    async def was_asked(self) -> bool:
+        """What the keeper remembers."""
+        return await self.site.keeper.was_asked(self.name)
 
     def undo_start(self) -> undo.Step:
         """Start it again, by the keeper."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Exits:
     """Seconds from the deed to the end of the target's process, the slowest of all faults of the run.
 
-    A target that is still there when the fault is undone took longer than that.
+    A target that is still there when the fault is undone took longer than that, whatever ends it then.
     """
 
     name: ClassVar[str] = "exits"
@@ -49,7 +49,7 @@ def _end(run: RunView, fault: FaultView, name: str) -> tuple[float, float]:
     if onset is None:
         raise ValueError("a fault without onset has no end")
     until = fault.undone.before_ns if fault.undone else run.end_ns
-    exits = [e.t_ns for e in run.all(ev.ProcessExited) if e.name == name and onset.lo <= e.t_ns <= until]
+    exits = [e.t_ns for e in run.all(ev.ProcessExited) if e.name == name and onset.lo <= e.t_ns < until]
     if not exits:
         return float("inf"), (until - onset.hi) / SECOND
     return (exits[0] - onset.lo) / SECOND, max(0, exits[0] - onset.hi) / SECOND

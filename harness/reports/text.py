@@ -82,6 +82,8 @@ def _faults(run: RunView) -> str:
         if fault.proven:
             after = (fault.proven.t_ns - fault.onset.hi) / SECOND
             lines.append(f"    ✔ proven after {after:.2f} s: {fault.proven.witness}; own state: {fault.proven.state}")
+        elif fault.unproven and fault.unproven.delivered:
+            lines.append(f"    ✘ delivered, but its target did not do it: {fault.unproven.seen}")
         elif fault.unproven:
             lines.append(f"    ? not proven: {fault.unproven.seen}")
         if fault.undone:

@@ -42,6 +42,8 @@ class Child:
     code: int | None = None
     kill_at: float | None = None
     forced: bool = False
+    asked: bool = False
+    """Whether it was asked to leave by a fault: a start then ends it first."""
     stoppers: list[int] = field(default_factory=list)
     """Ids of the stop requests to answer once it is gone."""
 

@@ -5,12 +5,13 @@ Standard library only: the keeper process imports this.
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from harness.safety import undo
+from harness.safety import proc, undo
 from harness.safety.spec import Spec
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 Reply = dict[str, Any]
 _LOGGED = ("name", "fault", "path", "revert_by_s")  # never `env`: it may hold secrets
+_KILL_S = 3.0
+"""Less than an undo step has."""
 
 
 class Armed(NamedTuple):
@@ -56,6 +59,8 @@ class Operations:
             "spawn": self._spawn,
             "start": self._start,
             "stop": self._stop,
+            "ask": self._ask,
+            "asked": self._asked,
             "arm": self._arm,
             "disarm": self._disarm,
             "undo": self._undo,
@@ -89,9 +94,24 @@ class Operations:
     def starter(self, name: str) -> str:
         """Start a process again for an undo step, and say what was done; raises OSError, ValueError, LookupError."""
         child = self._children.get(name)
+        ended = ""
+        if child.code is None and child.asked:
+            self._end(child)
+            ended = f"killed {child.ref}, which was asked to leave and had not; "
         if child.code is None:
             return f"{name} is running already as {child.ref}"
-        return f"started {name} again as {self._started(self._children.restart(name)).ref}"
+        return f"{ended}started {name} again as {self._started(self._children.restart(name)).ref}"
+
+    def _end(self, child: Child) -> None:
+        """Kill a process and wait until it is gone; raises TimeoutError."""
+        proc.send(child.ref, signal.SIGKILL)
+        until = time.monotonic() + _KILL_S
+        while child.code is None:
+            for ended in self._children.reap():
+                self.exited(ended)
+            if child.code is None and time.monotonic() >= until:
+                raise TimeoutError(f"{child.spec.name} was killed and is not gone after {_KILL_S:g} s")
+            time.sleep(0.001)
 
     def _started(self, child: Child) -> Child:
         self._push({"ev": "started", "name": child.spec.name, **_names(child)})
@@ -112,6 +132,17 @@ class Operations:
         child.stoppers.append(request.id)
         self._children.ask_to_stop(child, time.monotonic() + float(request.args["timeout_s"]))
         return None
+
+    def _ask(self, request: _Request) -> Reply:
+        """Ask a process to leave, and remember it: whoever asked cannot be its own witness."""
+        child = self._children.get(str(request.args["name"]))
+        if child.code is None and proc.send(child.ref, signal.SIGTERM):
+            child.asked = True
+            self._log.write("asked", name=child.spec.name, process=str(child.ref))
+        return self._asked(request)
+
+    def _asked(self, request: _Request) -> Reply:
+        return {"asked": self._children.get(str(request.args["name"])).asked}
 
     def _arm(self, request: _Request) -> Reply:
         steps = [undo.Step.from_json(step) for step in request.args["steps"]]

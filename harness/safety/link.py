@@ -109,13 +109,24 @@ class Keeper:
         return _ref(await self._calls.ask("spawn", fds=fds, **spec.to_json()))
 
     async def start(self, name: str) -> proc.ProcessRef:
-        """Start a process again as it was first started, unless it runs. Raises StackError if it cannot run."""
+        """Start a process again as it was first started, unless it runs: one that was asked to leave is ended first.
+
+        Raises StackError if it cannot run.
+        """
         return _ref(await self._calls.ask("start", name=name))
 
     async def stop(self, name: str, timeout_s: float = 5.0) -> Stopped:
         """Ask a process to stop, kill it after `timeout_s`, and come back once it is gone, frozen or not."""
         reply = await self._calls.ask("stop", within_s=timeout_s + CALL_TIMEOUT_S, name=name, timeout_s=timeout_s)
         return Stopped(reply["code"], reply["forced"])
+
+    async def ask_to_leave(self, name: str) -> None:
+        """Send SIGTERM to a process, and let the keeper remember it; one that is gone already is no error."""
+        await self._calls.ask("ask", name=name)
+
+    async def was_asked(self, name: str) -> bool:
+        """Whether the latest process of that name was asked to leave."""
+        return bool((await self._calls.ask("asked", name=name))["asked"])
 
     async def arm(self, fault: str, revert_by_s: float, steps: Sequence[Step]) -> None:
         """Hand over the undo of a fault before its deed; `revert_by_s` is a second of the monotonic clock.

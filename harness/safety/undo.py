@@ -69,7 +69,10 @@ def signal(process: proc.ProcessRef, name: str) -> Step:
 
 
 def start(name: str) -> Step:
-    """Start a named process of the stack again, as it was first started; running is fine."""
+    """Start a named process of the stack again, as it was first started.
+
+    Running is fine; one that was asked to leave, and had not, is killed first.
+    """
     return Step("start", {"name": name})
 
 

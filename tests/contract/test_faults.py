@@ -12,7 +12,7 @@ from fake_runs import RUN
 from harness import discover
 from harness.backends import fake
 from harness.errors import StackError
-from harness.faults.base import Fault, Shows, name_of, params_of
+from harness.faults.base import Fault, Shows, delivered, name_of, params_of
 from harness.records import Outcome
 from harness.safety.undo import Step
 from harness.stack import Context, StackRequest
@@ -85,6 +85,23 @@ def test_it_takes_effect_and_its_undo_takes_it_back(cls: Any, tmp_path: Path) ->
         await stack.ready(target.name)
         with pytest.raises(StackError, match="not armed"):
             await stack.undo("f1")
+
+    on_fake(cls, tmp_path, body)
+
+
+@EACH
+def test_what_is_asked_in_vain_was_delivered_and_is_undone(cls: Any, tmp_path: Path) -> None:
+    """A fault that asks knows that it did, from somebody else than its injector; the others know nothing of the kind."""
+
+    async def body(stack: fake.FakeStack, fault: Any, target: Any) -> None:
+        await stack.arm("f1", 10**18, await fault.prepare(target))
+        assert not await delivered(fault, target)
+        target.obeys = False
+        await fault.inject(target)
+        assert await delivered(fault, target) == hasattr(fault, "delivered")
+        target.obeys = True
+        assert all(outcome.ok for outcome in await stack.undo("f1"))
+        assert not await delivered(fault, target)
 
     on_fake(cls, tmp_path, body)
 

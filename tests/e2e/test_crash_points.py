@@ -40,7 +40,16 @@ KINDS_CUT: dict[str, Case] = {
     kind: Case(kind, [{"kind": kind, "do": KILL}])
     for kind in (
         *("run.header", "plan", "resource.created", "stack.ready", "stack.bootstrapped", "meter.started"),
-        *("load.started", "membership", "note", "fault.prepared", "fault.injected", "process.exited", "fault.proven"),
+        *(
+            "load.started",
+            "membership",
+            "replica.latency",
+            "note",
+            "fault.prepared",
+            "fault.injected",
+            "process.exited",
+            "fault.proven",
+        ),
         *("fault.undone", "fault.healed", "recovery.ended", "truth", "run.sealed"),
     )
 } | {
@@ -59,7 +68,7 @@ KINDS_CUT: dict[str, Case] = {
         "fault.unhealed",
         [{"kind": "fault.undone", "do": ["process:STOP:@"]}, {"kind": "fault.unhealed", "do": KILL}],
         scenario=FREEZE,
-        orders={"patch": {"harness.live:_HEAL_S": 2.0}},
+        orders={"patch": {"harness.live:HEAL_S": 2.0}},
     ),
     "run.aborted": Case(
         "run.aborted",

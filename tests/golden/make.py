@@ -42,6 +42,7 @@ from harness.objectives import (  # noqa: E402
     OthersNotBlocked,
     Recovery,
     SessionsBack,
+    TellsLatency,
     WritesKept,
 )
 from harness.timings import N, ejection, membership_earliest, redial, replica_gone, replica_heartbeat  # noqa: E402
@@ -179,6 +180,15 @@ async def golden_slow(run: Run) -> None:
     await run.settle()
 
 
+@scenario(objectives=[TellsLatency(within=replica_heartbeat * 2 + 1.0)])
+async def golden_telling(run: Run) -> None:
+    """The same, and the one it is slow for is to say so."""
+    await run.baseline()
+    async with run.fault(DbLatency(rtt_ms=25), at=one("coder")):
+        await run.hold(2)
+    await run.settle()
+
+
 @scenario(objectives=[OthersKeepPace()])
 async def golden_spreading(run: Run) -> None:
     """A database that is slow for one replica, and then for all others too: what the first objective must notice."""
@@ -203,8 +213,11 @@ RUNS: dict[str, tuple[Scenario, str]] = {
     "stop-strict": (golden_hurried, ""),
     "scale-down-pass": (golden_scale_down, ""),
     "balancer-cuts-all": (golden_all_cut, ""),
+    "stop-ignored": (golden_hurried, "ignores-sigterm"),
     "db-latency-pass": (golden_slow, ""),
     "db-latency-spreads": (golden_spreading, ""),
+    "tells-latency-pass": (golden_telling, ""),
+    "tells-latency-never": (golden_telling, "latency-not-reported"),
     "doses-pass": (golden_doses, ""),
     "doses-overdose": (golden_overdose, ""),
     "freeze-pass": (golden_freeze, ""),
@@ -234,7 +247,8 @@ def make(name: str, folder: Path) -> None:
         patch.start()
     try:
         more: dict[str, Any] = SESSIONS if golden is not golden_freeze else {}
-        more = SMALL if name.startswith(("db-latency", "doses")) else more
+        more = SMALL if name.startswith(("db-latency", "doses", "tells")) else more
+        more = SMALL | {"prove": 2} if name == "stop-ignored" else more
         run = play(folder / "run", golden, bugs=bugs, **SHORT, **more)
     finally:
         for patch in patches:

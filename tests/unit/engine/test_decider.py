@@ -17,7 +17,7 @@ from harness.errors import HarnessError, UsageError
 from harness.faults import DbLatency, Freeze, Kill, Stop
 from harness.faults.base import name_of, params_of, takes_down
 from harness.objectives import Detected
-from harness.plan import dry_run, paper_targets
+from harness.plan import dry_run, longest_fault_s, paper_targets
 from harness.timings import Env
 
 if TYPE_CHECKING:
@@ -169,3 +169,18 @@ def test_it_does_what_was_planned_and_nothing_else() -> None:
         planned().choose(Kill(), one("coder"))
     with pytest.raises(HarnessError, match="this fault was not injected"):
         planned(Kill()).choose(Kill(), each("coder"))
+
+
+def test_a_fault_may_stay_on_for_the_proofs_and_heals_of_those_inside_it() -> None:
+    def steps(*words: str) -> list[dict[str, Any]]:
+        """`+f1` is a fault, `-f1` its undo, a number a hold."""
+        known = {"+": "fault", "-": "undo"}
+        return [
+            {"do": known[word[0]], "fault": word[1:]} if word[0] in known else {"do": "hold", "seconds": float(word)}
+            for word in words
+        ]
+
+    assert longest_fault_s(steps("+f1", "5", "-f1"), 60.0) == 5.0
+    assert longest_fault_s(steps("+f1", "5", "-f1", "+f2", "6", "-f2"), 60.0) == 11.0
+    assert longest_fault_s(steps("+f1", "5", "+f2", "6", "-f2", "-f1"), 60.0) == 71.0
+    assert longest_fault_s(steps("+f1", "+f2", "+f3", "1", "-f3", "-f2", "+f4", "-f4", "-f1"), 60.0) == 181.0

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from harness.verdict import Finding, Gate, Status, Verdict, bounded, decide
 
 GATES = st.lists(
-    st.builds(Gate, st.sampled_from(["baseline", "f1", "meter"]), ok=st.booleans(), said=st.just("x")), max_size=4
+    st.builds(
+        Gate,
+        st.sampled_from(["baseline", "f1", "meter"]),
+        ok=st.booleans(),
+        said=st.just("x"),
+        delivered=st.booleans(),
+    ),
+    max_size=4,
 )
 FINDINGS = st.lists(
     st.builds(
@@ -37,9 +44,10 @@ def test_fail_over_aborted_over_inconclusive_over_pass(
     gates: list[Gate], findings: list[Finding], aborted: str | None, dirty: str | None
 ) -> None:
     broken = any(not gate.ok for gate in gates)
+    shut = any(not gate.ok and not gate.delivered for gate in gates)
     failed = [f for f in findings if f.status is Status.FAIL]
     unsafe = [f for f in failed if f.safety]
-    if unsafe or (failed and not broken):
+    if unsafe or (failed and not shut):
         expected = Status.FAIL
     elif aborted:
         expected = Status.ABORTED
@@ -69,6 +77,21 @@ def test_without_a_receipt_an_ordinary_failure_proves_nothing() -> None:
     verdict = decide([OK, BROKEN], [finding("bad-seconds", Status.FAIL)], None, None)
     assert verdict.status is Status.INCONCLUSIVE
     assert verdict.why == "f1: not proven"
+
+
+REFUSED = Gate("f1", ok=False, said="not proven: delivered, not done", delivered=True)
+
+
+def test_what_a_target_refused_to_do_is_its_own_failure() -> None:
+    failed = [finding("exits", Status.FAIL), finding("membership", Status.FAIL)]
+    verdict = decide([OK, REFUSED], failed, None, None)
+    assert (verdict.status, verdict.why) == (Status.FAIL, "exits: exits said")
+    assert decide([OK, REFUSED, BROKEN], failed, None, None).status is Status.INCONCLUSIVE
+
+
+def test_what_a_target_refused_to_do_is_no_credit_to_it() -> None:
+    verdict = decide([OK, REFUSED], [finding("exits", Status.PASS)], None, None)
+    assert (verdict.status, verdict.why) == (Status.INCONCLUSIVE, "f1: not proven: delivered, not done")
 
 
 def test_the_first_failure_in_the_scenarios_order_names_the_cause() -> None:

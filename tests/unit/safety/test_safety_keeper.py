@@ -151,6 +151,50 @@ def test_stop_escalates_wakes_the_frozen_and_repeats(log: Path, tmp_path: Path) 
     with_keeper(log, body)
 
 
+def test_a_start_ends_the_one_that_was_asked_to_leave_and_no_other(log: Path, tmp_path: Path) -> None:
+    said = tmp_path / "said.txt"
+    ends: list[tuple[proc.ProcessRef, int]] = []
+
+    async def body(keeper: Keeper) -> None:
+        keeper.on_exit = lambda _, process, code: ends.append((process, code))
+        first = await keeper.spawn(Spec("deaf", DEAF, ENV, stdout=said))
+        await until(lambda: said.exists() and said.read_text(), "deaf")
+        proc.send(first, signal.SIGTERM)
+        assert not await keeper.was_asked("deaf"), "only what the keeper itself sent"
+        assert await keeper.start("deaf") == first
+        await keeper.ask_to_leave("deaf")
+        assert await keeper.was_asked("deaf")
+        assert proc.state(first) == "running"
+        await keeper.arm("f1", time.monotonic() + 60, [undo.start("deaf")])
+        (outcome,) = await keeper.undo("f1")
+        assert outcome.ok
+        assert outcome.said.startswith(f"killed {first}, which was asked to leave and had not; started deaf again as ")
+        second = keeper.processes["deaf"]
+        assert second != first
+        assert ends == [(first, -9)]
+        assert not await keeper.was_asked("deaf"), "another life, and nobody asked it"
+        assert await keeper.start("deaf") == second
+
+    with_keeper(log, body)
+    assert [entry["process"] for entry in entries(log) if entry["ev"] == "asked"] == [str(p) for p, _ in ends]
+
+
+def test_who_is_gone_cannot_be_asked(log: Path) -> None:
+    async def body(keeper: Keeper) -> None:
+        first = await keeper.spawn(sleeper())
+        await keeper.ask_to_leave("sleeper")
+        await until(gone(first), "obeyed")
+        second = await keeper.start("sleeper")
+        proc.send(second, signal.SIGKILL)
+        await until(gone(second), "killed")
+        await keeper.ask_to_leave("sleeper")
+        assert not await keeper.was_asked("sleeper")
+        with pytest.raises(StackError, match="no process is named 'nobody'"):
+            await keeper.ask_to_leave("nobody")
+
+    with_keeper(log, body)
+
+
 def test_orphans_are_collected_however_deep_they_hid(log: Path) -> None:
     hides = "(setsid sh -c '(setsid sleep 300 &) ; exec sleep 300' &) ; exec sleep 300"
 

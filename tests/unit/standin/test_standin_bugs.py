@@ -1,6 +1,7 @@
 """Each seeded bug and its twin: the difference a client can see, and calm traffic without errors."""
 
 import asyncio
+import signal
 import time
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
@@ -19,7 +20,7 @@ NOWHERE = "postgres://nobody@127.0.0.1:1/none"
 
 
 def _only(bug: str) -> frozenset[str]:
-    return frozenset({bug})
+    return frozenset({bug} - {""})
 
 
 def _run(url: str, bug: str, check: Callable[[Site], Coroutine[Any, Any, None]], **more: Any) -> None:
@@ -106,6 +107,138 @@ def test_a_kill_loses_what_ack_before_commit_promised(database: str, tmp_path: P
             assert (await other.api("GET", f"/workspaces/{made['id']}")).status_code == 404
 
     with processes(2, database, tmp_path, bugs="ack-before-commit") as started:
+        asyncio.run(check(started))
+
+
+def _asked_to_leave(
+    url: str, folder: Path, bug: str, check: Callable[[Process, float], Coroutine[Any, Any, None]]
+) -> None:
+    """Send SIGTERM to a replica that is ready, and ``check`` what becomes of it; the moment of the signal goes along."""
+
+    async def inside(replica: Process) -> None:
+        async with httpx.AsyncClient(timeout=10, trust_env=False) as http:
+            await replica.ready(http)
+        replica.popen.send_signal(signal.SIGTERM)
+        await check(replica, time.monotonic())
+
+    with processes(1, url, folder, bugs=bug) as (replica,):
+        asyncio.run(inside(replica))
+
+
+async def _accepts(replica: Process) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", replica.port)
+    except ConnectionRefusedError:
+        return False
+    writer.close()
+    return True
+
+
+def test_sigterm_is_ignored(database: str, tmp_path: Path) -> None:
+    async def check(replica: Process, _: float) -> None:
+        async def noted() -> bool:
+            return "SIGTERM received, ignored" in replica.log.read_text()
+
+        await until(noted)
+        assert replica.popen.poll() is None
+        assert await _accepts(replica)
+
+    _asked_to_leave(database, tmp_path, "ignores-sigterm", check)
+
+
+def test_a_drain_that_never_ends_refuses_and_stays(database: str, tmp_path: Path) -> None:
+    async def check(replica: Process, asked: float) -> None:
+        async def refuses() -> bool:
+            return not await _accepts(replica)
+
+        async def long_enough() -> bool:
+            return time.monotonic() - asked > 3.0
+
+        await until(refuses)
+        await until(long_enough)
+        assert replica.popen.poll() is None
+        assert "stopped" not in replica.log.read_text()
+
+    _asked_to_leave(database, tmp_path, "drain-never-ends", check)
+
+
+def test_a_slow_exit_refuses_at_once_and_ends(database: str, tmp_path: Path) -> None:
+    async def check(replica: Process, asked: float) -> None:
+        async def refuses() -> bool:
+            return not await _accepts(replica)
+
+        await until(refuses)
+        assert replica.popen.poll() is None
+        assert await replica.exit_code() == 0
+        assert time.monotonic() - asked >= 3.0
+
+    _asked_to_leave(database, tmp_path, "slow-exit", check)
+
+
+@pytest.mark.parametrize(
+    ("bug", "told"),
+    [("", [7, 9, 11]), ("latency-not-reported", [0, 0, 0]), ("latency-reported-late", [0, 7, 9])],
+)
+def test_what_a_replica_says_of_its_way_to_the_database(database: str, bug: str, told: list[int]) -> None:
+    async def check(up: Site) -> None:
+        replicas = up.replicas[0].services.replicas
+
+        async def figures() -> list[int]:
+            return [row["database_latency"] for row in await up.owner.get("/replicas")]
+
+        if bug == "latency-not-reported":
+            assert await figures() == [0]
+        else:
+
+            async def positive() -> bool:
+                return all(us > 0 for us in await figures())
+
+            await until(positive)
+        replicas._latency = 0
+        assert [replicas._reported(us) for us in (7, 9, 11)] == told
+
+    _run(database, bug, check)
+
+
+@pytest.mark.parametrize("bug", ["", "late-write-at-thaw", "late-write-checked"])
+def test_a_build_whose_caller_gave_up_is_posted_by_one_bug_alone(database: str, tmp_path: Path, bug: str) -> None:
+    """Posted to a frozen replica, which finds requests and ends of connections together when it thaws."""
+
+    async def check(replicas: list[Process]) -> None:
+        healthy, victim = replicas
+        async with httpx.AsyncClient(timeout=10, trust_env=False) as http:
+            await asyncio.gather(*(replica.ready(http) for replica in replicas))
+            owner, template = await set_up(Client(http, healthy.base))
+            bodies = [{"name": f"w{n}", "template_id": template} for n in range(4)]
+            made = [(await owner.post("/users/me/workspaces", body))["id"] for body in bodies]
+
+            async def builds() -> list[tuple[int, str]]:
+                latest = [(await owner.get(f"/workspaces/{workspace}"))["latest_build"] for workspace in made]
+                return [(build["build_number"], build["status"]) for build in latest]
+
+            async def built() -> bool:
+                return await builds() == [(1, "running")] * 4
+
+            async def given_up(workspace: str) -> None:
+                call = owner.at(victim.base).api("POST", f"/workspaces/{workspace}/builds", json={"transition": "stop"})
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(call, 0.5)
+
+            await until(built)
+            victim.popen.send_signal(signal.SIGSTOP)
+            await asyncio.gather(*(given_up(workspace) for workspace in made))
+            victim.popen.send_signal(signal.SIGCONT)
+            thawed = time.monotonic()
+            await victim.ready(http)
+
+            async def decided() -> bool:
+                late = [number for number, _ in await builds()] == [2] * 4
+                return late if bug == "late-write-at-thaw" else time.monotonic() - thawed > 2.0
+
+            await until(decided)
+            assert [number for number, _ in await builds()] == [2 if bug == "late-write-at-thaw" else 1] * 4
+
+    with processes(2, database, tmp_path, bugs=bug) as started:
         asyncio.run(check(started))
 
 
