@@ -14,6 +14,7 @@ from harness import tools
 from harness.errors import HarnessError
 from harness.evidence import NEED_BYTES
 from harness.local.ports import free_ports
+from harness.safety import cgroup
 from harness.safety.locks import lock
 
 if TYPE_CHECKING:
@@ -62,6 +63,13 @@ def checks(settings: Settings) -> Iterator[Check]:
         "use a larger machine",
     )
     yield _lock(settings)
+    group = cgroup.find()
+    said = (
+        f"a cgroup of version {2 if group.unified else 1} in {group.root}"
+        if group
+        else "stopping it in turns: no cgroup"
+    )
+    yield Check("D12", ok=True, said=f"a replica gets less processor time by {said}")
 
 
 def _tool(key: str, name: str, find: object) -> Check:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,7 @@ class PaperTarget:
 
 @dataclass(frozen=True)
 class PaperReplica(PaperTarget):
-    """A replica on paper: it also has a link to the database."""
+    """A replica on paper: it also has a link to the database, and a processor."""
 
     async def slow_database(self, name: str, rtt_ms: int) -> None:
         """Refuse: a plan changes nothing."""
@@ -66,6 +67,18 @@ class PaperReplica(PaperTarget):
     async def database_delay_ms(self, name: str) -> int:  # noqa: ARG002  # the shape of the capability
         """On paper nothing is slow."""
         return 0
+
+    async def throttle_cpu(self, percent: int) -> None:
+        """Refuse: a plan changes nothing."""
+        raise UsageError(f"{self.name}: a fault's prepare() must change nothing, but it throttled to {percent} %")
+
+    async def cpu_percent(self) -> float:
+        """On paper nothing is slow."""
+        return 100.0
+
+    def undo_throttle_cpu(self) -> list[undo.Step]:
+        """As the real one, where there are cgroups; the path is known only at injection."""
+        return [undo.cgroup_remove(Path(f"/chaos-{self.name}"))]
 
     def undo_slow_database(self, name: str) -> list[undo.Step]:
         """As the real one; the address is known only at injection."""

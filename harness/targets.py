@@ -82,6 +82,20 @@ class DatabaseLink(Target, Protocol):
         """Steps that remove what `slow_database` added under `name`, and do nothing when it is gone."""
 
 
+@runtime_checkable
+class CpuLimited(Target, Protocol):
+    """A target whose processor time can be cut down, without touching anybody else's."""
+
+    async def throttle_cpu(self, percent: int) -> None:
+        """Let it run `percent` of one processor."""
+
+    async def cpu_percent(self) -> float:
+        """Percent of one processor it is held to now, as what holds it says; 100 while nothing has held it back."""
+
+    def undo_throttle_cpu(self) -> list[Step]:
+        """Steps that take away what `throttle_cpu` did, and do nothing when it is gone."""
+
+
 @dataclass(frozen=True)
 class Selector:
     """Chooses targets of one role. `text` is how the plan names the choice.

@@ -16,6 +16,9 @@ BUGS: Mapping[str, str] = MappingProxyType(
         "holds-lock-in-request": "Every authenticated request holds a shared advisory lock for 100 ms (wall) or more "
         "inside one transaction; every third build post needs it exclusively.",
         "lock-with-timeout": "Twin of holds-lock-in-request: PostgreSQL ends such a session after 400 ms (wall) idle.",
+        "shared-lock-contention": "Every 1.5 s (wall) a replica holds an advisory lock while it works for 30 ms of processor "
+        "time; every authenticated request of every replica waits for it.",
+        "lock-if-free": "Twin of shared-lock-contention: the requests look whether it is free, and do not wait.",
         "n-plus-one": "Every authenticated request makes 40 more round trips to the database.",
         "few-more-queries": "Twin of n-plus-one: 6 more.",
         "ignores-sigterm": "SIGTERM is written to the log, and nothing follows from it.",

@@ -2,7 +2,8 @@
 
 import asyncio
 import itertools
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 
 from aiohttp import web
 
@@ -13,7 +14,7 @@ from standin.auth import ACTOR, Actor, authenticate, check_csrf
 from standin.errors import DATABASE_ERRORS, ApiError, forbidden, internal
 from standin.log import LOG, one_line
 from standin.requestlock import BUGS as LOCK_BUGS
-from standin.requestlock import locked
+from standin.requestlock import TURN_BUGS, locked, pass_by
 from standin.routing import Access, Handler, Route, answer
 from standin.services import Services
 from standin.trips import CURRENT, Trips
@@ -77,11 +78,23 @@ def guard(route: Route, services: Services) -> Handler:
 
 
 async def _ask_beside(services: Services, count: int) -> None:
-    """Make the round trips of a seeded bug, which come on top of those of the table."""
-    for _ in range(count):
-        await services.db.value("SELECT 1")
-    if (trips := CURRENT.get()) is not None:
-        trips.beside += count
+    """Make the round trips of seeded bugs, which come on top of those of the table."""
+    bugs = services.settings.bugs
+    with _beside():
+        for _ in range(count):
+            await services.db.value("SELECT 1")
+        if bugs & TURN_BUGS:
+            await pass_by(services.db, waits="shared-lock-contention" in bugs)
+
+
+@contextmanager
+def _beside() -> Iterator[None]:
+    """Count the round trips of the body on top of those of the table."""
+    trips = CURRENT.get()
+    before = trips.made if trips is not None else 0
+    yield
+    if trips is not None:
+        trips.beside += trips.made - before
 
 
 async def _audited(route: Route, services: Services, request: web.Request) -> web.StreamResponse:

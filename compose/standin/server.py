@@ -28,6 +28,7 @@ from standin.pubsub import PubSub
 from standin.ratelimit import RateLimiter
 from standin.reaper import reap_forever
 from standin.replicas import Replicas
+from standin.requestlock import TURN_BUGS, refresh_forever
 from standin.services import Services
 from standin.sockets import Sockets
 from standin.stats import DeploymentStats
@@ -102,6 +103,8 @@ class Replica:
                 asyncio.create_task(notify_forever(services.db, services.clock), name="notifier"),
                 asyncio.create_task(services.stats.refresh_forever(), name="deployment-stats"),
             ]
+            if settings.bugs & TURN_BUGS:
+                self._chores.append(asyncio.create_task(refresh_forever(services.db), name="refresh"))
             if not early:
                 await self._listen()
             await services.replicas.greet(services.http)

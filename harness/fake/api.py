@@ -84,7 +84,7 @@ class FakeApi:
 
     async def _at(self, replica: Replica, what: str, body: Any, token: str | None) -> Answer:
         life = replica.process.life
-        await life.sleep(self._site.latency_ns() / 1e9)
+        await life.sleep(self._site.latency_ns(replica.process, db=False) / 1e9)
         if not replica.now.pool:
             return Answer(500, {"message": "An internal server error occurred."})
         while self._site.database_state() == "frozen":
@@ -92,7 +92,7 @@ class FakeApi:
         if self._site.database_state() == "gone" and what != "GET /buildinfo":
             return Answer(500, {"message": "An internal server error occurred."})
         answer = await _Handler(self._site, replica, life, token).answer(what, body)
-        await life.sleep(self._site.latency_ns(replica.process) / 1e9)
+        await life.sleep(self._site.latency_ns(replica.process, db=True) / 1e9)
         return answer
 
 

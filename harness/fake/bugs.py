@@ -22,6 +22,8 @@ NAMES = (
     "heartbeat-1.3x",
     "holds-lock-in-request",
     "lock-with-timeout",
+    "shared-lock-contention",
+    "lock-if-free",
     "n-plus-one",
     "few-more-queries",
     "ignores-sigterm",
@@ -47,6 +49,9 @@ class Behaviour:
     heartbeat_factor: float = 1.0
     lock_hold_s: float = 0.0
     lock_limit_s: float | None = None
+    turn_s: float = 0.0
+    """How long each request that needs the database holds a lock alone, on a replica that has its whole processor: what the
+    stand-in's refresh does to the others, in a simpler way."""
     round_trips: int = 1
     """To the database, by each request that needs it."""
     obeys: bool = True
@@ -78,5 +83,6 @@ def behaviour(server_env: Mapping[str, str]) -> Behaviour:
         leaves_s=None if "drain-never-ends" in names else 3.2 if "slow-exit" in names else 0.2,
         latency_beats_late=None if "latency-not-reported" in names else int("latency-reported-late" in names),
         outlives_caller="late-write-at-thaw" in names,
+        turn_s=0.001 if "shared-lock-contention" in names else 0.0,  # its twin waits for nobody
         round_trips=41 if "n-plus-one" in names else 7 if "few-more-queries" in names else 1,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.safety import undo
@@ -110,6 +111,8 @@ class FakeProcess:
     """How long it takes to leave after it stopped listening; None: for ever."""
     delays_ms: dict[str, int] = field(default_factory=dict)
     """Milliseconds added to each round trip to the database, by name."""
+    cpu: int = 100
+    """Percent of a processor it may use."""
     happened: list[Callable[[str], None]] = field(default_factory=list)
     """Told "frozen", "thawed", "leaving", "died" and "started", after the fact."""
 
@@ -196,7 +199,19 @@ class FakeProcess:
 
 @dataclass
 class FakeCoder(FakeProcess):
-    """The process of a replica: a DatabaseLink too."""
+    """The process of a replica: a DatabaseLink and CpuLimited too."""
+
+    async def throttle_cpu(self, percent: int) -> None:
+        """Hold it down."""
+        self.cpu = percent
+
+    async def cpu_percent(self) -> float:
+        """What it may use."""
+        return self.cpu
+
+    def undo_throttle_cpu(self) -> list[undo.Step]:
+        """Let it run."""
+        return [undo.cgroup_remove(Path(f"/chaos-fake/{self.name}"))]
 
     async def slow_database(self, name: str, rtt_ms: int) -> None:
         """Add it."""
@@ -229,9 +244,17 @@ def _run_one(step: undo.Step, processes: dict[str, FakeProcess]) -> undo.Outcome
             return undo.Outcome(step, ok=True, said=f"{wanted} is gone already")
         found.take(name)
         return undo.Outcome(step, ok=True, said=f"sent SIG{name} to {wanted}")
+    return _let_go(step, processes)
+
+
+def _let_go(step: undo.Step, processes: dict[str, FakeProcess]) -> undo.Outcome:
+    """Take away what makes a process slow."""
     if step.do == "toxic.delete":
         removed = processes[str(step.args["proxy"])].delays_ms.pop(str(step.args["toxic"]), None)
         return undo.Outcome(step, ok=True, said=f"{'removed' if removed else 'gone already:'} {step.args['toxic']}")
-    return undo.Outcome(
-        step, ok=False, said=f"unknown undo step {step.do!r}; known here are signal, start, toxic.delete"
-    )
+    if step.do == "cgroup.remove":
+        name = Path(str(step.args["path"])).name
+        processes[name].cpu = 100
+        return undo.Outcome(step, ok=True, said=f"{name} is not held back")
+    known = "signal, start, toxic.delete, cgroup.remove"
+    return undo.Outcome(step, ok=False, said=f"unknown undo step {step.do!r}; known here are {known}")

@@ -100,7 +100,7 @@ class Network:
         elif flight.db:
             self._ask_database(flight, replica)
         else:
-            flight.end(now + self._site.latency_ns(), Outcome.OK, 200, self._named(flight))
+            flight.end(now + self._site.latency_ns(replica.process, db=False), Outcome.OK, 200, self._named(flight))
 
     def _ask_database(self, flight: Flight, replica: Replica) -> None:
         site, now, process = self._site, self._site.now_ns(), replica.process
@@ -110,14 +110,21 @@ class Network:
         elif broken is not None:
             flight.done = 0
             broken.life.when_awake(lambda: self._reach(flight))
+        elif site.behaviour.turn_s:
+            flight.done = 0
+
+            def turned() -> None:
+                flight.end(site.now_ns() + site.latency_ns(process, db=True), Outcome.OK, 200, self._named(flight))
+
+            site.turn(process, turned)
         elif not site.behaviour.lock_hold_s:
-            flight.end(now + site.latency_ns(process), Outcome.OK, 200, self._named(flight))
+            flight.end(now + site.latency_ns(process, db=True), Outcome.OK, 200, self._named(flight))
         else:
             flight.done = 0
 
             def end(*, ok: bool) -> None:
                 outcome, status = (Outcome.OK, 200) if ok else (Outcome.SERVER_ERROR, 500)
-                flight.end(site.now_ns() + site.latency_ns(process), outcome, status, self._named(flight))
+                flight.end(site.now_ns() + site.latency_ns(process, db=True), outcome, status, self._named(flight))
 
             site.shared(process.life, end)
 

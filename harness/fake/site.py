@@ -46,6 +46,7 @@ class Site:
         self.outliving: set[asyncio.Task[Answer]] = set()
         """Requests that go on without their callers."""
         self.lock = Lock()
+        self.turns = Lock()
         coders = [(f"coder-{n}", "coder") for n in range(1, request.replicas + 1)]
         roles = [*coders, ("postgres", "database"), ("toxiproxy", "proxy"), ("balancer", "balancer")]
         ports = iter(request.ports)
@@ -71,10 +72,30 @@ class Site:
         """State of the database as a replica meets it, on the way through Toxiproxy."""
         return next((p.now for p in self.database_path if p.now != "running"), "running")
 
-    def latency_ns(self, db: FakeProcess | None = None) -> int:
-        """How long a healthy answer takes: 1 to 2 ms, and with the database as `db` sees it 2 ms and its delay more."""
-        own = _MS + self.random.randrange(11) * (_MS // 10)
-        return own + (2 * _MS + self.behaviour.round_trips * sum(db.delays_ms.values()) * _MS if db else 0)
+    def latency_ns(self, process: FakeProcess, *, db: bool) -> int:
+        """How long a healthy answer takes: 1 to 2 ms, and with the database 2 ms and the delay of its link more.
+
+        With a part of a processor it also waits for the process's turn.
+        """
+        own = _MS + self.random.randrange(11) * (_MS // 10) + int(self.pause_s(process) * 1e9)
+        return own + (2 * _MS + self.behaviour.round_trips * sum(process.delays_ms.values()) * _MS if db else 0)
+
+    def pause_s(self, process: FakeProcess) -> float:
+        """How long a process that is held back waits until it may go on: some of the rest of a period of 100 ms."""
+        return self.random.uniform(0.3, 1.0) * (100 - process.cpu) / 1000 if process.cpu < 100 else 0.0
+
+    def turn(self, process: FakeProcess, ended: Callable[[], None]) -> None:
+        """Hold the lock of which every request takes its turn, until the replica has gone on."""
+
+        def finish() -> None:
+            self.turns.release(ticket)
+            ended()
+
+        def granted() -> None:
+            process.life.after(self.behaviour.turn_s + self.pause_s(process), finish)
+
+        ticket = self.turns.ask(granted, exclusive=True)
+        process.life.ends.append(lambda: self.turns.release(ticket))
 
     def shared(self, life: Life, ended: Ended) -> None:
         """Hold the deployment's lock shared for a request's time, in the time of the replica that asks."""

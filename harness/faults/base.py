@@ -58,6 +58,12 @@ def delays(ms: float) -> Shows:
     return Shows(f"delays by {ms:g} ms", late, need=8, lane="db", least_ms=ms, beside="fresh")
 
 
+def slows(ms: float) -> Shows:
+    """Answers take `ms` longer, or too long, also those that need no database."""
+    late = frozenset({Outcome.OK, Outcome.READ_TIMEOUT})
+    return Shows(f"is slower by {ms:g} ms", late, need=5, least_ms=ms)
+
+
 def hangs() -> Shows:
     """Connections are accepted or ignored, and never answered."""
     return Shows("hangs", frozenset({Outcome.READ_TIMEOUT, Outcome.CONNECT_TIMEOUT, Outcome.TLS_TIMEOUT}))

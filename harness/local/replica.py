@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.clients.toxiproxy import Toxiproxy
 from harness.local.process import LocalProcess
+from harness.local.throttle import Throttle
 from harness.safety import undo
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ _WAYS = {"up": "upstream", "down": "downstream"}
 
 @dataclass
 class LocalReplica(LocalProcess):
-    """Also a DatabaseLink. `proxy` is Toxiproxy's API; the listener there has the replica's own name."""
+    """Also a DatabaseLink and CpuLimited. `proxy` is Toxiproxy's API; the listener there has the replica's own name."""
 
     proxy: Address
 
@@ -31,6 +32,18 @@ class LocalReplica(LocalProcess):
         """Sum over both directions, as Toxiproxy itself says."""
         on = await Toxiproxy(self.proxy).latencies(self.name)
         return sum(on.get(f"{name}-{way}", 0) for way in _WAYS)
+
+    async def throttle_cpu(self, percent: int) -> None:
+        """Hold it down by a cgroup, or by stopping it in turns."""
+        await Throttle(self.site, self.name, self.process).on(percent)
+
+    async def cpu_percent(self) -> float:
+        """As what holds it says."""
+        return Throttle(self.site, self.name, self.process).percent()
+
+    def undo_throttle_cpu(self) -> list[undo.Step]:
+        """Undo of the means that this machine has."""
+        return [Throttle(self.site, self.name, self.process).undo()]
 
     def undo_slow_database(self, name: str) -> list[undo.Step]:
         """Remove both."""

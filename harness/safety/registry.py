@@ -15,7 +15,7 @@ from harness.safety import proc, undo
 class Registration:
     """What one run has outside its run directory. Change the fields, then `update`; `close` when all of it is gone.
 
-    `temp_dirs` are folders named `chaos-<run>…`, chosen before they are made. `toxics` are steps made by
+    `temp_dirs` are folders and `cgroups` control groups, named `chaos-<run>…` and chosen before they are made. `toxics` are steps made by
     `undo.toxic_delete`, for a Toxiproxy that outlives the run.
     """
 
@@ -23,6 +23,7 @@ class Registration:
     run: str
     run_dir: Path
     temp_dirs: list[Path] = field(default_factory=list)
+    cgroups: list[Path] = field(default_factory=list)
     toxics: list[undo.Step] = field(default_factory=list)
     processes: dict[str, proc.ProcessRef] = field(default_factory=dict)
     keeper: proc.ProcessRef | None = None
@@ -52,7 +53,7 @@ class Registration:
 
     def check(self) -> None:
         """Raise ValueError unless every folder is named as ours: sweeping removes them."""
-        for folder in self.temp_dirs:
+        for folder in (*self.temp_dirs, *self.cgroups):
             if not folder.is_absolute() or not folder.name.startswith(f"chaos-{self.run}"):
                 raise ValueError(f"{folder} is not a folder of this run: its own name must start with chaos-{self.run}")
 
@@ -78,6 +79,7 @@ class Registration:
             "processes": {name: str(process) for name, process in self.processes.items()},
             "run_dir": str(self.run_dir),
             "temp_dirs": [str(folder) for folder in self.temp_dirs],
+            "cgroups": [str(folder) for folder in self.cgroups],
             "toxics": [step.to_json() for step in self.toxics],
         }
 
@@ -91,6 +93,7 @@ def load(path: Path) -> Registration:
             run=path.stem,
             run_dir=Path(data["run_dir"]),
             temp_dirs=[Path(folder) for folder in data["temp_dirs"]],
+            cgroups=[Path(folder) for folder in data.get("cgroups", [])],
             toxics=[undo.Step.from_json(step) for step in data["toxics"]],
             processes={name: proc.ProcessRef.parse(text) for name, text in data["processes"].items()},
             keeper=None if data["keeper"] is None else proc.ProcessRef.parse(data["keeper"]),

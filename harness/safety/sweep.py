@@ -21,7 +21,7 @@ _DETACH_S = 2.0
 
 
 def sweep(state_dir: Path, say: Callable[[str], None]) -> list[str]:
-    """Remove what dead runs left: processes, shared memory, toxics, temp folders and the registration itself.
+    """Remove what dead runs left: processes, shared memory, cgroups, toxics, temp folders and the registration itself.
 
     Says and returns one line for each thing that was removed or could not be; a registration with something left
     is kept for the next sweep, and a broken one is left alone.
@@ -65,6 +65,10 @@ def _remove(registration: Registration) -> Iterator[tuple[bool, str]]:
             for segment in used:
                 kept.add(folder)  # it is the only record of the segment
                 yield False, f"kept {folder}: its shared memory segment {segment.shmid} is in use"
+    for folder in registration.cgroups:
+        if folder.exists():
+            outcome = undo.run([undo.cgroup_remove(folder)])[0]
+            yield outcome.ok, outcome.said
     for outcome in undo.run(registration.toxics):
         # A Toxiproxy that does not answer took its toxics with it, or must be asked by hand: no reason to try for ever.
         yield True, outcome.said if outcome.ok else f"could not remove toxic {outcome.step.args}: {outcome.said}"

@@ -17,7 +17,7 @@ from signal import Signals
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
-from harness.safety import proc
+from harness.safety import cgroup, cycler, proc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -79,6 +79,16 @@ def start(name: str) -> Step:
 def toxic_delete(api_url: str, proxy: str, toxic: str) -> Step:
     """Remove one toxic of a Toxiproxy whose API is at `api_url`; already gone is fine."""
     return Step("toxic.delete", {"api_url": api_url, "proxy": proxy, "toxic": toxic})
+
+
+def cgroup_remove(path: Path) -> Step:
+    """Move the processes of a cgroup of ours out and remove it; already gone is fine. Its name must start `chaos-`."""
+    return Step("cgroup.remove", {"path": str(path)})
+
+
+def cycle_stop(process: proc.ProcessRef) -> Step:
+    """End whatever stops and continues exactly this process by turns, and let it run; gone is fine."""
+    return Step("cycle.stop", {"process": str(process)})
 
 
 def remove_tree(path: Path) -> Step:
@@ -166,6 +176,14 @@ def _toxic_delete(args: Mapping[str, Scalar], job: _Job) -> str:
     return f"removed toxic {args['toxic']} of {args['proxy']}"
 
 
+def _cgroup_remove(args: Mapping[str, Scalar], job: _Job) -> str:
+    return cgroup.remove(Path(str(args["path"])), job.left_s)
+
+
+def _cycle_stop(args: Mapping[str, Scalar], job: _Job) -> str:
+    return cycler.stop(proc.ProcessRef.parse(str(args["process"])), job.left_s)
+
+
 def _remove_tree(args: Mapping[str, Scalar], job: _Job) -> str:
     path = Path(str(args["path"]))
     if not path.is_absolute() or not path.name.startswith("chaos-") or path.is_symlink():
@@ -198,5 +216,7 @@ _PRIMITIVES: dict[str, Callable[[Mapping[str, Scalar], _Job], str]] = {
     "signal": _signal,
     "start": _start,
     "toxic.delete": _toxic_delete,
+    "cgroup.remove": _cgroup_remove,
+    "cycle.stop": _cycle_stop,
     "tree.remove": _remove_tree,
 }

@@ -25,9 +25,10 @@ from fake_runs import play  # noqa: E402
 from harness import Run, Scenario, each, one, rolling, runner, scenario  # noqa: E402
 from harness.evidence import conclude  # noqa: E402
 from harness.fake import talks  # noqa: E402
-from harness.faults import DbLatency, Freeze, Kill, Stop  # noqa: E402
+from harness.faults import CpuThrottle, DbLatency, Freeze, Kill, Stop  # noqa: E402
 from harness.objectives import (  # noqa: E402
     BadSeconds,
+    BrownOut,
     Detected,
     DropShare,
     Exits,
@@ -152,6 +153,15 @@ async def golden_all_cut(run: Run) -> None:
     await run.settle()
 
 
+@scenario(objectives=[OthersKeepPace(), BrownOut()])
+async def golden_throttle(run: Run) -> None:
+    """One replica has almost no processor left."""
+    await run.baseline()
+    async with run.fault(CpuThrottle(), at=one("coder")):
+        await run.hold(5)
+    await run.settle()
+
+
 @scenario(objectives=[LatencyByDose(at_most=0.05, up_to_ms=10)])
 async def golden_doses(run: Run) -> None:
     """A database that is further and further away from everybody."""
@@ -214,6 +224,8 @@ RUNS: dict[str, tuple[Scenario, str]] = {
     "scale-down-pass": (golden_scale_down, ""),
     "balancer-cuts-all": (golden_all_cut, ""),
     "stop-ignored": (golden_hurried, "ignores-sigterm"),
+    "cpu-throttle-pass": (golden_throttle, ""),
+    "cpu-throttle-shares-lock": (golden_throttle, "shared-lock-contention"),
     "db-latency-pass": (golden_slow, ""),
     "db-latency-spreads": (golden_spreading, ""),
     "tells-latency-pass": (golden_telling, ""),
@@ -247,7 +259,7 @@ def make(name: str, folder: Path) -> None:
         patch.start()
     try:
         more: dict[str, Any] = SESSIONS if golden is not golden_freeze else {}
-        more = SMALL if name.startswith(("db-latency", "doses", "tells")) else more
+        more = SMALL if name.startswith(("db-latency", "doses", "tells", "cpu-throttle")) else more
         more = SMALL | {"prove": 2} if name == "stop-ignored" else more
         run = play(folder / "run", golden, bugs=bugs, **SHORT, **more)
     finally:

@@ -95,6 +95,8 @@ def test_what_follows_from_the_evidence_is_not_part_of_it(name: str, tmp_path: P
         ("scale-down-pass", "PASS", "all 2 objectives kept"),
         ("balancer-cuts-all", "FAIL", "drop-share watch.eager: watch-"),
         ("stop-ignored", "FAIL", "had not ended after 3.0"),
+        ("cpu-throttle-pass", "PASS", "all 2 objectives kept"),
+        ("cpu-throttle-shares-lock", "FAIL", "others-keep-pace: p95 of coder-"),
         ("db-latency-pass", "PASS", "all 1 objectives kept"),
         ("db-latency-spreads", "FAIL", "others-keep-pace: p95 of coder-"),
         ("tells-latency-pass", "PASS", "all 1 objectives kept"),

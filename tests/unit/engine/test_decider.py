@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from harness import Run, all_but_one, each, one, rolling, scenario
 from harness.decider import Decider, Limits
 from harness.errors import HarnessError, UsageError
-from harness.faults import DbLatency, Freeze, Kill, Stop
+from harness.faults import CpuThrottle, DbLatency, Freeze, Kill, Stop
 from harness.faults.base import name_of, params_of, takes_down
 from harness.objectives import Detected
 from harness.plan import dry_run, longest_fault_s, paper_targets
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from harness.targets import Selector
 
 SELECTORS = {"one": one, "each": each, "all_but_one": all_but_one, "rolling": rolling}
-FAULTS = {"kill": Kill, "freeze": Freeze, "stop": Stop, "db-latency": DbLatency}
+FAULTS = {"kill": Kill, "freeze": Freeze, "stop": Stop, "db-latency": DbLatency, "cpu-throttle": CpuThrottle}
 
 deeds = st.lists(
     st.tuples(

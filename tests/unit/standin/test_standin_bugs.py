@@ -380,6 +380,35 @@ def test_an_ended_session_is_one_clean_500(database: str, monkeypatch: pytest.Mo
     asyncio.run(check())
 
 
-@pytest.mark.parametrize("bug", ["holds-lock-in-request", "lock-with-timeout"])
+@pytest.mark.parametrize("bug", ["shared-lock-contention", "lock-if-free"])
+def test_a_replica_that_is_slow_while_it_refreshes(database: str, bug: str) -> None:
+    """Its transaction holds the lock and does not go on: the others wait for it, or do without."""
+
+    async def check(up: Site) -> None:
+        slow = await asyncpg.connect(database)
+        await slow.execute("BEGIN")
+        await slow.execute("SELECT pg_advisory_xact_lock($1)", requestlock.TURN_KEY)
+        asked = asyncio.create_task(up.client(1).get("/users/me"))
+        if bug == "lock-if-free":
+            await asyncio.wait_for(asked, 5)
+        else:
+            admin = await asyncpg.connect(database)
+            try:
+                waiting = (
+                    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock' AND NOT granted"
+                )
+                await until(lambda: admin.fetchval(waiting))
+                assert not asked.done()
+                assert (await up.client(1).api("GET", "/buildinfo")).status_code == 200, "what is public does not wait"
+                slow.terminate()
+                await asyncio.wait_for(asked, 5)
+            finally:
+                await admin.close()
+        slow.terminate()
+
+    _run(database, bug, check, count=2)
+
+
+@pytest.mark.parametrize("bug", [*sorted(requestlock.BUGS), *sorted(requestlock.TURN_BUGS)])
 def test_calm_traffic_has_no_errors(database: str, bug: str) -> None:
     _run(database, bug, _calm, count=3)
