@@ -23,7 +23,7 @@ most questions to the database too late, with 15 % hardly later than usual."""
         Red("shared-lock-contention", "others-keep-pace", twin="lock-if-free", modelled=True),
     ],
     objectives=[
-        WritesKept(),
+        WritesKept(may_come_late=True),
         OthersKeepPace(),
         BrownOut(),
         Latency(at_most=api_p95, phase="calm"),
