@@ -1,25 +1,32 @@
 """Requests whose callers have gone: what two seeded behaviours do with a write that nobody waits for any more."""
 
+import asyncio
 from collections.abc import Callable
 from contextvars import ContextVar
 
 from aiohttp import web
 
 from standin.errors import ApiError
+from standin.routing import Handler
 
 BUGS = frozenset({"late-write-at-thaw", "late-write-checked"})
 
 _GONE: ContextVar[Callable[[], bool]] = ContextVar("standin_caller_gone", default=lambda: False)
 
 
-async def outlive(request: web.Request, *, checked: bool) -> None:
+def surviving(handler: Handler, *, checked: bool) -> Handler:
     """Let a request go on when its connection ends; ``checked``, its write is undone then.
 
-    As a rule a body that was not read yet ends with its connection, and the request with it.
+    As a rule a request ends with its connection: one whose body was not read yet, and one that is being worked on.
     """
-    await request.read()
-    if checked:
-        _GONE.set(lambda: request.transport is None or request.transport.is_closing())
+
+    async def survive(request: web.Request) -> web.StreamResponse:
+        await request.read()
+        if checked:
+            _GONE.set(lambda: request.transport is None or request.transport.is_closing())
+        return await asyncio.shield(asyncio.ensure_future(handler(request)))
+
+    return survive
 
 
 def check_caller() -> None:

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from aiohttp import web
 
 from standin.abandoned import BUGS as ABANDONED_BUGS
-from standin.abandoned import outlive
+from standin.abandoned import surviving
 from standin.audit_log import ENTRY, write_entry
 from standin.auth import ACTOR, Actor, authenticate, check_csrf
 from standin.errors import DATABASE_ERRORS, ApiError, forbidden, internal
@@ -65,8 +65,6 @@ def guard(route: Route, services: Services) -> Handler:
             async with scope():
                 await admit(request)
             return await route.handler(request)
-        if outlives:
-            await outlive(request, checked="late-write-checked" in bugs)
         with services.in_flight.counted():
             async with asyncio.timeout(_DEADLINE_SECONDS), scope():
                 headers = await admit(request)
@@ -74,7 +72,7 @@ def guard(route: Route, services: Services) -> Handler:
         response.headers.update(headers)
         return response
 
-    return handle
+    return surviving(handle, checked="late-write-checked" in bugs) if outlives else handle
 
 
 async def _ask_beside(services: Services, count: int) -> None:

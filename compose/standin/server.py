@@ -74,7 +74,10 @@ class Replica:
             health=HealthCache(clock.server(settings.health_refresh)),
             http=aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)),
         )
-        self._runner = web.AppRunner(make_app(self.services), access_log=None, shutdown_timeout=_CUT_SECONDS)
+        # As Go's net/http does: who goes away takes the context of his request with him, and what was not committed.
+        self._runner = web.AppRunner(
+            make_app(self.services), access_log=None, shutdown_timeout=_CUT_SECONDS, handler_cancellation=True
+        )
         self._chores: list[asyncio.Task[None]] = []
         self._joined = False
         self._scrapes: web.AppRunner | None = None

@@ -242,6 +242,41 @@ def test_a_build_whose_caller_gave_up_is_posted_by_one_bug_alone(database: str, 
         asyncio.run(check(started))
 
 
+def test_who_goes_away_takes_his_request_with_him(database: str) -> None:
+    """While it waits for the database, in mid-work: what was not committed never is."""
+
+    async def check(up: Site) -> None:
+        workspace = await up.workspace("one")
+        other = await asyncpg.connect(database)
+        try:
+            waiting = (
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            lock = other.transaction()
+            await lock.start()
+            await other.execute("LOCK TABLE workspace_builds IN SHARE ROW EXCLUSIVE MODE")
+            post = asyncio.create_task(
+                up.owner.api("POST", f"/workspaces/{workspace}/builds", json={"transition": "stop"})
+            )
+
+            async def waits() -> bool:
+                return bool(await other.fetchval(waiting))
+
+            async def served_no_more() -> bool:
+                return not up.replicas[0].services.in_flight._open
+
+            await until(waits)
+            post.cancel()
+            await until(served_no_more)
+            await lock.rollback()
+        finally:
+            await other.close()
+        made = await up.owner.post(f"/workspaces/{workspace}/builds", {"transition": "stop"})
+        assert made["build_number"] == 2
+
+    _run(database, "", check)
+
+
 def test_watch_without_snapshot(database: str) -> None:
     async def check(up: Site) -> None:
         workspace = await up.workspace("one")
