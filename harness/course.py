@@ -53,13 +53,25 @@ class Request:
     say: Callable[[str], None]
 
 
+class Asked(HarnessError):  # noqa: N818 - it ends a run early; it is no error
+    """Somebody asked for the end of the run."""
+
+
 class Course:
     """The parts of one run while it lasts: made, gone through once, sealed."""
 
     def __init__(
-        self, request: Request, env: Env, plan: list[dict[str, Any]], log: EventLog, now_ns: Callable[[], int]
+        self,
+        request: Request,
+        env: Env,
+        plan: list[dict[str, Any]],
+        log: EventLog,
+        now_ns: Callable[[], int],
+        *,
+        asked: anyio.Event,
     ) -> None:
         self.request, self.env, self.plan, self.log, self.now_ns = request, env, plan, log, now_ns
+        self._asked = asked
         self.injected = False
         self.sealed = False
 
@@ -134,6 +146,7 @@ class Course:
                 self.emit(ev.LoadStarted(files=files, users=load.users, rate=float(SIZES[settings.size])))
                 try:
                     async with anyio.create_task_group() as tasks:
+                        tasks.start_soon(self._until_asked)
                         tasks.start_soon(observer.run, meter)
                         for writer in _writers(request, stack, world, file):
                             tasks.start_soon(writer.run)
@@ -150,6 +163,11 @@ class Course:
                 await self._truth(stack, world, live)
         finally:
             file.close()
+
+    async def _until_asked(self) -> None:
+        """End the run once somebody asks for it."""
+        await self._asked.wait()
+        raise Asked
 
     async def _membership(self, stack: Stack, token: str, live: LiveRun) -> None:
         coders = [t.name for t in stack.targets if t.role == "coder"]

