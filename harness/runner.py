@@ -97,8 +97,9 @@ async def execute(request: Request, stop: Stop) -> tuple[Verdict, str]:
                 why = _blame(error, request.directory)
                 request.say(f"the harness failed: {why}")
                 broken = ev.Broken(error=type(error).__name__, why=why)
-                _try(log, lambda: log.emit(broken))
-                if why != str(error):
+                full = why != str(error) or isinstance(error, RunDirError)
+                _try(log, lambda: log.emit(broken), told=full)
+                if full:
                     log.refused = RunDirError(why)  # what still fits into the last block is no evidence
             # Evidence is complete before anything is torn down; a teardown error is a field of its own.
             stop.late = run.sealed = True
@@ -148,9 +149,9 @@ def _blame(error: HarnessError, directory: Path) -> str:
     return f"No space left on device for {directory}; free space and run again ({str(error).splitlines()[0]})"
 
 
-def _try(log: EventLog, deed: Callable[[], object]) -> None:
+def _try(log: EventLog, deed: Callable[[], object], *, told: bool = False) -> None:
     """Do what a full disk may refuse, and say so once; the run still has to be undone, judged and reported."""
-    said = log.refused is not None
+    said = told or log.refused is not None
     try:
         deed()
     except RunDirError as error:

@@ -24,7 +24,7 @@ from harness.timings import N, api_p95, ejection
             "holds-lock-in-request",
             "others-not-blocked",
             twin="lock-with-timeout",
-            settings={"writers": "3", "hold": "8s"},
+            settings={"hold": "8s"},
         ),
         # Long enough for every write that the frozen replica was sent to be given up and settled before the thaw.
         Red("late-write-at-thaw", "writes-kept", twin="late-write-checked", settings={"hold": "17s"}),

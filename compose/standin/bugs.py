@@ -14,7 +14,7 @@ BUGS: Mapping[str, str] = MappingProxyType(
         "heartbeat-10x": "Replicas beat every 50 s and give a peer up after 150 s (server time).",
         "heartbeat-1.3x": "Twin of heartbeat-10x: 6.5 s and 19.5 s (server time).",
         "holds-lock-in-request": "Every authenticated request holds a shared advisory lock for 100 ms (wall) or more "
-        "inside one transaction; every third build post needs it exclusively.",
+        "inside one transaction; every 2 s (wall) each replica needs it exclusively.",
         "lock-with-timeout": "Twin of holds-lock-in-request: PostgreSQL ends such a session after 400 ms (wall) idle.",
         "shared-lock-contention": "Every 1.5 s (wall) a replica holds an advisory lock while it works for 30 ms of processor "
         "time; every authenticated request of every replica waits for it.",

@@ -1,7 +1,6 @@
 """What stands between the network and a handler: identity, limits, one deadline, error answers."""
 
 import asyncio
-import itertools
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 
@@ -35,12 +34,10 @@ def guard(route: Route, services: Services) -> Handler:
     holds_lock = bool(bugs & LOCK_BUGS) and route.access is not Access.PUBLIC
     outlives = bool(bugs & ABANDONED_BUGS) and route.builds
     more = max((count for bug, count in _MORE_QUERIES.items() if bug in bugs), default=0)
-    limited = "holds-lock-in-request" not in bugs
-    turns = itertools.cycle((True, False, False))  # were every build exclusive, a calm system would already queue
 
     def scope() -> AbstractAsyncContextManager[None]:
         if holds_lock:
-            return locked(services.db, exclusive=route.builds and next(turns), limited=limited)
+            return locked(services.db, bugs)
         return nullcontext()
 
     async def admit(request: web.Request) -> dict[str, str]:

@@ -15,6 +15,7 @@ TURN_BUGS = frozenset({"shared-lock-contention", "lock-if-free"})
 _KEY = 0x6368616F73  # one advisory lock for the whole deployment
 TURN_KEY = _KEY + 1
 _HOLD_SECONDS = 0.1  # wall
+_UPKEEP_SECONDS = 2.0  # wall
 _REFRESH_SECONDS = 1.5  # wall
 _REFRESH_STEPS = 6
 _STEP_SECONDS = 0.005  # of processor time: 30 ms in all, and ten times that for a replica that has a tenth of one
@@ -22,20 +23,33 @@ _IDLE_LIMIT_MS = 400  # wall; PostgreSQL ends the session, and so frees the lock
 
 
 @asynccontextmanager
-async def locked(db: Database, *, exclusive: bool, limited: bool) -> AsyncIterator[None]:
+async def locked(db: Database, bugs: frozenset[str]) -> AsyncIterator[None]:
     """Run the body in one transaction that holds the deployment's lock, shared for at least 100 ms.
 
     Every query of the body goes through the same connection, so a request never waits for a second one.
     """
-    limit = f"SET LOCAL idle_in_transaction_session_timeout = {_IDLE_LIMIT_MS}; " if limited else ""
-    function = "pg_advisory_xact_lock" if exclusive else "pg_advisory_xact_lock_shared"
     async with db.transaction() as conn:
-        await conn.execute(f"{limit}SELECT {function}({_KEY})")
+        await conn.execute(_take("pg_advisory_xact_lock_shared", bugs))
         since = time.monotonic()
         with db.bind(conn):
             yield
-        if not exclusive:  # builds take turns as it is; holding longer would only choke a calm system
-            await asyncio.sleep(since + _HOLD_SECONDS - time.monotonic())
+        await asyncio.sleep(since + _HOLD_SECONDS - time.monotonic())
+
+
+async def upkeep_forever(db: Database, bugs: frozenset[str]) -> None:
+    """Need that lock alone, for a moment, every two seconds: whoever holds it for long is noticed whatever users do."""
+    while True:
+        await asyncio.sleep(_UPKEEP_SECONDS)
+        try:
+            async with db.transaction() as conn:
+                await conn.execute(_take("pg_advisory_xact_lock", bugs))
+        except DATABASE_ERRORS as error:
+            LOG.warning("upkeep: %s", one_line(error))
+
+
+def _take(function: str, bugs: frozenset[str]) -> str:
+    limit = f"SET LOCAL idle_in_transaction_session_timeout = {_IDLE_LIMIT_MS}; " if "lock-with-timeout" in bugs else ""
+    return f"{limit}SELECT {function}({_KEY})"
 
 
 async def pass_by(db: Database, *, waits: bool) -> None:

@@ -28,7 +28,8 @@ from standin.pubsub import PubSub
 from standin.ratelimit import RateLimiter
 from standin.reaper import reap_forever
 from standin.replicas import Replicas
-from standin.requestlock import TURN_BUGS, refresh_forever
+from standin.requestlock import BUGS as LOCK_BUGS
+from standin.requestlock import TURN_BUGS, refresh_forever, upkeep_forever
 from standin.services import Services
 from standin.sockets import Sockets
 from standin.stats import DeploymentStats
@@ -108,6 +109,8 @@ class Replica:
             ]
             if settings.bugs & TURN_BUGS:
                 self._chores.append(asyncio.create_task(refresh_forever(services.db), name="refresh"))
+            if settings.bugs & LOCK_BUGS:
+                self._chores.append(asyncio.create_task(upkeep_forever(services.db, settings.bugs), name="upkeep"))
             if not early:
                 await self._listen()
             await services.replicas.greet(services.http)

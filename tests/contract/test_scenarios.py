@@ -8,6 +8,9 @@ import pytest
 from fake_runs import BUGS, TWINS, Played, play
 
 from harness import Run, discover, one, runner, scenario
+from harness import events as ev
+from harness.errors import RunDirError
+from harness.eventlog import EventLog
 from harness.evidence import conclude
 from harness.fake.bugs import NAMES
 from harness.faults import Freeze, Kill
@@ -109,6 +112,33 @@ def test_who_asks_for_the_end_is_heard_though_the_cancellation_is_lost(tmp_path:
     assert "SIGINT received" in verdict.why
     kinds = [json.loads(line)["kind"] for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
     assert kinds.index("fault.undone") < kinds.index("run.aborted")
+
+
+def test_a_full_disk_is_told_once_whoever_meets_it_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file it cannot write and then the event log: the one was said, the other adds nothing."""
+    write, met = EventLog.emit, []
+    for_real = iter((False, True))
+
+    def full(log: EventLog, event: ev.Event) -> ev.Event:
+        if isinstance(event, ev.Broken):
+            met.append(event.why)
+            log.refused = RunDirError("cannot write to events.jsonl: No space left on device")
+            raise log.refused
+        return write(log, event)
+
+    @scenario(objectives=[WritesKept()])
+    async def stumbles(run: Run) -> None:
+        """A promise whose history finds no room."""
+        async with run.fault(Kill(), at=one("coder")):
+            if next(for_real):
+                raise RunDirError("cannot write to history.jsonl: No space left on device")
+
+    monkeypatch.setattr(EventLog, "emit", full)
+    assert play(tmp_path / "run", stumbles).verdict.status is Status.INCONCLUSIVE
+    assert met == ["cannot write to history.jsonl: No space left on device"]
+    assert "No space" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
