@@ -352,9 +352,7 @@ async def _frozen_request(url: str, bug: str) -> Any:
     """Take the lock as a request of a frozen replica would hold it: in a transaction nobody goes on with."""
     conn = await asyncpg.connect(url)
     await conn.execute("BEGIN")
-    if bug == "lock-with-timeout":
-        await conn.execute("SET LOCAL idle_in_transaction_session_timeout = 400")
-    await conn.execute("SELECT pg_advisory_xact_lock_shared($1)", 0x6368616F73)
+    await conn.execute(requestlock._take("pg_advisory_xact_lock_shared", _only(bug)))
     return conn
 
 
