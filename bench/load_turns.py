@@ -11,6 +11,7 @@ import sys
 import time
 from itertools import count
 from pathlib import Path
+from random import Random
 
 import gevent.monkey
 
@@ -123,9 +124,9 @@ def main() -> None:
     for title, side in sides.items():
         turn(side, title)
     figures = {title: [] for title in sides}
-    order = list(sides)
+    order, luck = list(sides), Random(0)
     for _ in range(TURNS):
-        order.append(order.pop(0))  # nobody always comes after the same one
+        luck.shuffle(order)  # nobody always comes after the same one
         for title in order:
             figures[title].append(turn(sides[title], title))
     print(json.dumps(figures), flush=True)
