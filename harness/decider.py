@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError, UsageError
-from harness.faults.base import name_of, params_of, takes_down
+from harness.faults.base import fits, name_of, params_of, takes_down
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -99,10 +99,10 @@ class Decider:
         return []
 
     def _check(self, fault: Fault, at: Selector, target: Target) -> None:
-        if not isinstance(target, fault.needs):
-            raise UsageError(
-                f"{name_of(fault)} cannot hurt {target.name}: it is not {fault.needs.__name__} on this stack"
-            )
+        if not fits(fault, target):
+            able = isinstance(target, fault.needs)
+            lacks = f"its role is {target.role}" if able else f"it is not {fault.needs.__name__} on this stack"
+            raise UsageError(f"{name_of(fault)} cannot hurt {target.name}: {lacks}")
         if self.limits.only and target.name not in self.limits.only:
             listed = ", ".join(sorted(self.limits.only))
             raise UsageError(f"{name_of(fault)} at {at.text} would hurt {target.name}, the run may hurt only {listed}")

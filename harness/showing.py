@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import backends, discover
 from harness.errors import UsageError
-from harness.faults.base import name_of, takes_down
+from harness.faults.base import fits, name_of, takes_down
 from harness.plan import dry_run, paper_targets, render_plan
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _red(red: Red) -> str:
 
 def _fault(cls: Any) -> str:
     fault = cls()
-    target = next(t for t in paper_targets(2) if isinstance(t, cls.needs))
+    target = next(t for t in paper_targets(2) if fits(cls, t))
     undo = asyncio.run(fault.prepare(target))
     lines = [
         f"fault    {name_of(cls)}: {_text(cls)}",

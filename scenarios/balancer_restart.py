@@ -1,7 +1,7 @@
 """A balancer that restarts cuts every session at once; all of them must come back with it."""
 
 from harness import Red, Run, one, scenario
-from harness.faults import Kill
+from harness.faults import BalancerRestart
 from harness.objectives import (
     Detected,
     EchoKept,
@@ -33,6 +33,6 @@ from harness.timings import api_p95, redial
 )
 async def balancer_restart(run: Run) -> None:
     await run.baseline()
-    async with run.fault(Kill(), at=one("balancer")):
-        await run.hold(0)
+    async with run.fault(BalancerRestart(how="killed"), at=one("balancer")):
+        pass  # it is started again as soon as it is gone
     await run.settle()

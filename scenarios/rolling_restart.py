@@ -1,7 +1,7 @@
 """Restarting every replica in turn must cost users no more, at each step, than losing that one."""
 
 from harness import Red, Run, rolling, scenario
-from harness.faults import Stop
+from harness.faults import Restart
 from harness.objectives import (
     BadSeconds,
     Detected,
@@ -31,7 +31,7 @@ from harness.timings import N, api_p95, ejection, health_interval, idle_exit, re
 async def rolling_restart(run: Run) -> None:
     await run.baseline()
     for _ in range(run.replicas):
-        async with run.fault(Stop(), at=rolling("coder")):
-            await run.hold(0)
+        async with run.fault(Restart(), at=rolling("coder")):
+            pass  # it is started again as soon as it is gone
         await run.hold(health_interval + 1)  # until the balancer has it in again; an orchestrator waits for that too
     await run.settle()

@@ -52,6 +52,8 @@ class FakeApi:
 
     async def _through_balancer(self, what: str, body: Any, token: str | None) -> Answer:
         balancer = self._site.balancer
+        if not balancer.accepts:
+            raise NoAnswer(f"{what}: connection refused")
         try:
             await balancer.process.life.sleep(0)
             replica = balancer.pick()

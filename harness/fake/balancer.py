@@ -21,6 +21,7 @@ class Balancer:
         self._replicas = replicas
         self._failed = dict.fromkeys((r.process.name for r in replicas), 0)
         self._turn = 0
+        self._leaving = False
         process.happened.append(self._happened)
         self._check()
 
@@ -30,8 +31,16 @@ class Balancer:
         self._turn += 1
         return up[self._turn % len(up)] if up else None
 
+    @property
+    def accepts(self) -> bool:
+        """Whether it takes new connections: one that was asked to leave takes none."""
+        return self.process.now != "gone" and not self._leaving
+
     def _happened(self, what: str) -> None:
-        if what == "started":
+        if what == "leaving":
+            self._leaving = True
+        elif what == "started":
+            self._leaving = False
             self._failed = dict.fromkeys(self._failed, 0)
             self._check()
 

@@ -73,7 +73,7 @@ class Network:
 
     def _through_balancer(self, flight: Flight) -> None:
         balancer = self._site.balancer
-        if balancer.process.now == "gone":
+        if not balancer.accepts:
             flight.end(flight.start + _HOP, Outcome.REFUSED)
             return
         if balancer.process.now == "frozen":

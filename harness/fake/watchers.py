@@ -50,7 +50,7 @@ class Watcher:
         turn = self._turn
         self.later(_DIAL_S, lambda: self._refused("timeout"))
         self.site.balancer.process.life.after(_HOP_S, lambda: self._arrive(turn))
-        if self.site.balancer.process.now == "gone":
+        if not self.site.balancer.accepts:
             self._refused("refused")
 
     def stop(self) -> None:

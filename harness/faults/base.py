@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.safety.undo import Step
+    from harness.targets import Target
 
 _NEED = 3
 _HEALED = 5
@@ -98,6 +99,11 @@ async def delivered(fault: Fault, target: Any) -> bool:
     """
     ask = getattr(fault, "delivered", None)
     return ask is not None and bool(await ask(target))
+
+
+def fits(fault: Fault | type, target: Target) -> bool:
+    """Whether a target can be hurt so: it has the capability, and the role where a fault names one as `role`."""
+    return isinstance(target, fault.needs) and getattr(fault, "role", target.role) == target.role  # type: ignore[union-attr]
 
 
 def takes_down(fault: Fault | type) -> bool:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stop:
-    """SIGTERM; undone by starting the target again. With a hold of 0 s that is a restart."""
+    """SIGTERM; undone by starting the target again."""
 
     needs: ClassVar[type] = Dismissable
     shows: ClassVar[Shows] = refuses()

@@ -12,7 +12,7 @@ from fake_runs import RUN
 from harness import discover
 from harness.backends import fake
 from harness.errors import StackError
-from harness.faults.base import Fault, Shows, delivered, name_of, params_of
+from harness.faults.base import Fault, Shows, delivered, fits, name_of, params_of
 from harness.records import Outcome
 from harness.safety.undo import Step
 from harness.stack import Context, StackRequest
@@ -140,7 +140,7 @@ def on_fake(cls: Any, directory: Path, body: Callable[[fake.FakeStack, Any, Any]
     async def main() -> None:
         context = Context(RUN, directory, lambda _: None, lambda _: None, directory, directory)
         async with fake.open(StackRequest(), context) as stack:
-            target = next((t for t in stack.targets if isinstance(t, cls.needs)), None)
+            target = next((t for t in stack.targets if fits(cls, t)), None)
             if target is None:
                 pytest.skip(f"no target of the fake is {cls.needs.__name__}")
             await body(stack, made(cls), target)

@@ -25,7 +25,7 @@ from fake_runs import play  # noqa: E402
 from harness import Run, Scenario, each, one, rolling, runner, scenario  # noqa: E402
 from harness.evidence import conclude  # noqa: E402
 from harness.fake import talks  # noqa: E402
-from harness.faults import CpuThrottle, DbLatency, Freeze, Kill, Stop  # noqa: E402
+from harness.faults import BalancerRestart, CpuThrottle, DbLatency, Freeze, Kill, Restart, Stop  # noqa: E402
 from harness.objectives import (  # noqa: E402
     BadSeconds,
     BrownOut,
@@ -118,8 +118,8 @@ async def golden_rolling(run: Run) -> None:
     """Each replica stopped and started in turn, with objectives that a healthy stack keeps."""
     await run.baseline()
     for _ in range(run.replicas):
-        async with run.fault(Stop(), at=rolling("coder")):
-            await run.hold(0)
+        async with run.fault(Restart(), at=rolling("coder")):
+            pass  # it is started again as soon as it is gone
         await run.hold(1)
     await run.settle()
 
@@ -148,7 +148,7 @@ async def golden_scale_down(run: Run) -> None:
 async def golden_all_cut(run: Run) -> None:
     """Who leaves takes everybody's sessions along, and they dial as fast as they can: what both objectives must notice."""
     await run.baseline()
-    async with run.fault(Kill(), at=one("balancer")):
+    async with run.fault(BalancerRestart(how="killed"), at=one("balancer")):
         await run.hold(1)
     await run.settle()
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from harness import Run, all_but_one, each, one, rolling, scenario
 from harness.decider import Decider, Limits
 from harness.errors import HarnessError, UsageError
-from harness.faults import CpuThrottle, DbLatency, Freeze, Kill, Stop
+from harness.faults import BalancerRestart, CpuThrottle, DbLatency, Freeze, Kill, Stop
 from harness.faults.base import name_of, params_of, takes_down
 from harness.objectives import Detected
 from harness.plan import dry_run, longest_fault_s, paper_targets
@@ -148,6 +148,15 @@ def test_a_balancer_is_watched_beside_the_replicas() -> None:
     decider = Decider(paper_targets(3), Random(3))
     _, chosen = decider.choose(Kill(), one("balancer"))
     assert decider.controls(chosen) == ["coder-1", "coder-2", "coder-3"]
+
+
+def test_a_fault_of_one_role_hurts_no_other() -> None:
+    decider = Decider(paper_targets(3), Random(3))
+    with pytest.raises(UsageError, match=r"balancer-restart cannot hurt coder-.: its role is coder"):
+        decider.choose(BalancerRestart(), one("coder"))
+    assert [t.name for t in decider.choose(BalancerRestart(), one("balancer"))[1]] == ["balancer"]
+    with pytest.raises(UsageError, match="how is 'soft'; it must be graceful or killed"):
+        BalancerRestart(how="soft")
 
 
 def test_it_does_what_was_planned_and_nothing_else() -> None:
