@@ -6,6 +6,7 @@ from harness.objectives import (
     BadSeconds,
     Detected,
     Exits,
+    Goodbye,
     Latency,
     SessionsBack,
     WritesKept,
@@ -18,10 +19,12 @@ from harness.timings import N, api_p95, ejection, health_interval, idle_exit, re
     rules=["3a", "1d", "#16181", "#9041"],
     red_by=[
         Red("drain-never-ends", "exits", twin="slow-exit"),
+        Red("no-drain", "goodbye watch.eager", twin="slow-drain"),
     ],
     objectives=[
         WritesKept(),
         Exits(within=idle_exit),
+        Goodbye(),
         SessionsBack("watch.eager", within=ejection + redial),
         BadSeconds(at_most=ejection / N + 0.5, per_fault=True),
         Latency(at_most=api_p95, phase="calm"),

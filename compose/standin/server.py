@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import resource
 import signal
 from functools import partial
@@ -39,6 +40,7 @@ from standin.trips import fill_current
 _IN_FLIGHT_SECONDS = 3.0  # cli/server.go: HTTP Shutdown gets 3 s
 _CUT_SECONDS = 0.5  # for what is left after that
 _FILES = 1 << 20
+_SLOW_DRAIN_SECONDS = 1.0
 _SLOW_EXIT_SECONDS = 3.0
 _POOL_DELAYS = {"ready-before-pool": 4.0, "slow-ready": 2.0}
 
@@ -132,6 +134,8 @@ class Replica:
                 connection.close()  # once idle; a closing one hears nothing more
         if "drain-never-ends" in self.services.settings.bugs:
             await asyncio.Event().wait()
+        if "slow-drain" in self.services.settings.bugs:
+            await asyncio.sleep(_SLOW_DRAIN_SECONDS)
         await self.services.in_flight.drained(_IN_FLIGHT_SECONDS)
         await self.services.provisioner.stop(interrupt=interrupt)
         await self.services.acknowledger.drain()
@@ -178,6 +182,8 @@ async def serve(settings: Settings) -> int:
             LOG.warning("%s received, ignored", number.name)
             return
         LOG.info("%s received, shutting down", number.name)
+        if number is signal.SIGTERM and "no-drain" in settings.bugs:
+            os._exit(0)
         if not caught.done():  # a second polite signal does not speed a shutdown up
             caught.set_result(number)
 

@@ -28,12 +28,16 @@ NAMES = (
     "few-more-queries",
     "ignores-sigterm",
     "drain-never-ends",
+    "no-drain",
+    "slow-drain",
     "slow-exit",
     "latency-not-reported",
     "latency-reported-late",
     "late-write-at-thaw",
     "late-write-checked",
 )
+_LATER = {"slow-drain": 1.0, "slow-exit": 3.0}
+"""Seconds by which it leaves later."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,8 @@ class Behaviour:
     """To the database, by each request that needs it."""
     obeys: bool = True
     """Whether it leaves when it is asked to."""
+    drains: bool = True
+    """Whether one that leaves says goodbye to its streams and ends its builds first."""
     leaves_s: float | None = 0.2
     """From the end of listening to the end of the process. None: never."""
     latency_beats_late: int | None = 0
@@ -80,7 +86,8 @@ def behaviour(server_env: Mapping[str, str]) -> Behaviour:
         lock_hold_s=0.1 if "holds-lock-in-request" in names else 0.05 if "lock-with-timeout" in names else 0.0,
         lock_limit_s=0.4 if "lock-with-timeout" in names else None,
         obeys="ignores-sigterm" not in names,
-        leaves_s=None if "drain-never-ends" in names else 3.2 if "slow-exit" in names else 0.2,
+        drains="no-drain" not in names,
+        leaves_s=None if "drain-never-ends" in names else 0.2 + sum(s for bug, s in _LATER.items() if bug in names),
         latency_beats_late=None if "latency-not-reported" in names else int("latency-reported-late" in names),
         outlives_caller="late-write-at-thaw" in names,
         turn_s=0.001 if "shared-lock-contention" in names else 0.0,  # its twin waits for nobody

@@ -21,6 +21,7 @@ _FIRST_PID = 100_000_000
 _POLITE = frozenset({"TERM", "HUP"})
 """Signals on which a server says goodbye before it ends."""
 _LEAVE_S = 0.2
+_LOOK_S = 0.02
 _FATAL = frozenset({"KILL", "INT", "QUIT", "ABRT"})
 
 
@@ -107,8 +108,11 @@ class FakeProcess:
     asked: bool = False
     """Whether this life of it was asked to leave."""
     obeys: bool = True
+    drains: bool = True
     leaves_s: float | None = _LEAVE_S
     """How long it takes to leave after it stopped listening; None: for ever."""
+    busy: Callable[[], bool] = lambda: False
+    """Whether there is work that it must end before it leaves."""
     delays_ms: dict[str, int] = field(default_factory=dict)
     """Milliseconds added to each round trip to the database, by name."""
     cpu: int = 100
@@ -171,9 +175,18 @@ class FakeProcess:
     def _leave(self) -> None:
         if not self.obeys:
             return
+        if not self.drains:
+            self._end(left=False)
+            return
         self._tell("leaving")
         if self.leaves_s is not None:
-            self.life.after(self.leaves_s, lambda: self._end(left=True))
+            self.life.after(self.leaves_s, self._go)
+
+    def _go(self) -> None:
+        if self.busy():
+            self.life.after(_LOOK_S, self._go)
+        else:
+            self._end(left=True)
 
     def _end(self, *, left: bool) -> None:
         self.left = left

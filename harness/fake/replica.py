@@ -30,6 +30,7 @@ class Server:
     listening: bool = False
     pool: bool = False
     member: str = ""
+    leaving: bool = False
     jobs: int = 0
     measured: list[int] = field(default_factory=list)
     """Microseconds of a round trip to the database, at each heartbeat."""
@@ -48,7 +49,8 @@ class Replica:
         self.database = database
         """State of the database as a replica sees it: running, frozen or gone."""
         self.now = Server()
-        process.obeys, process.leaves_s = behaviour.obeys, behaviour.leaves_s
+        process.obeys, process.leaves_s, process.drains = behaviour.obeys, behaviour.leaves_s, behaviour.drains
+        process.busy = lambda: self.now.jobs > 0
         process.happened.append(self._happened)
         store.posted.append(self._work)
         self._boot()
@@ -74,7 +76,7 @@ class Replica:
         elif what == "died" and self.process.left and self.now.member:
             self.store.members[self.now.member].stopped = True
         elif what == "leaving":
-            self.now.listening = False
+            self.now.listening, self.now.leaving = False, True
         elif what == "thawed":
             self._work()
 
@@ -119,7 +121,8 @@ class Replica:
     def _work(self) -> None:
         """Take jobs while a daemon is free. A job of a replica that dies is left undone, as Coder's reaper finds it."""
         life, server = self.process.life, self.now
-        while self.store.jobs and server.pool and life.alive and not life.frozen and server.jobs < _DAEMONS:
+        able = server.pool and life.alive and not life.frozen and not server.leaving
+        while self.store.jobs and able and server.jobs < _DAEMONS:
             server.jobs += 1
             self._do(self.store.jobs.pop(0), server)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from harness.fake.talks import talk_of
@@ -10,7 +11,7 @@ from harness.probes.policies import POLICIES, draw
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness.fake.life import Life
+    from harness.fake.life import FakeProcess, Life
     from harness.fake.replica import Replica
     from harness.fake.site import Site
     from harness.fake.store import Workspace
@@ -20,6 +21,8 @@ _DIAL_S = 2.0
 _PING_S = 1.0
 _SILENT_S = 2.0
 _HOP_S = 0.002
+_GOODBYE, _BALANCERS_GOODBYE = 1000, 1001
+"""Close codes of Coder and of Caddy when they leave in good order."""
 
 
 class Watcher:
@@ -121,8 +124,8 @@ class Watcher:
         self.replica, self._attempt, self._waits, self.open = replica, 0, 0, True
         self.last = self.site.now_ns()
         self.row("open", upstream=self._port)
-        for side in (life, self.site.balancer.process.life):
-            side.ends.append(lambda: self._dropped("eof", "server", turn))
+        for process, goodbye in ((replica.process, _GOODBYE), (self.site.balancer.process, _BALANCERS_GOODBYE)):
+            process.life.ends.append(partial(self._lost, process, goodbye, turn))
         self._talk.opened()
         self.later(_PING_S, lambda: self._ping(life, turn))
 
@@ -142,11 +145,15 @@ class Watcher:
 
         self.later(_SILENT_S, judge)
 
-    def _dropped(self, cause: str, initiator: str, turn: int) -> None:
+    def _lost(self, process: FakeProcess, goodbye: int, turn: int) -> None:
+        """Hear that a process on the way has ended: with a close frame, when it did so in good order."""
+        self._dropped("close" if process.left else "eof", "server", turn, goodbye if process.left else None)
+
+    def _dropped(self, cause: str, initiator: str, turn: int, code: int | None = None) -> None:
         if turn == self._turn and self.open:
-            facts = {"cause": cause, "code": None, "initiator": initiator, "upstream": self._port, "last_ns": self.last}
+            facts = {"cause": cause, "code": code, "initiator": initiator, "upstream": self._port, "last_ns": self.last}
             self.row("drop", **facts, **self._talk.closing())
-            self._again(self._policy.gives_up())
+            self._again(self._policy.gives_up(code=code if initiator == "server" else None))
 
     def _refused(self, why: str, turn: int | None = None) -> None:
         if (turn is None or turn == self._turn) and not self.open and not self._over:

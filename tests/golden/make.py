@@ -33,6 +33,7 @@ from harness.objectives import (  # noqa: E402
     DropShare,
     Exits,
     EchoKept,
+    Goodbye,
     Herd,
     Latency,
     LatencyByDose,
@@ -113,7 +114,7 @@ async def golden_freeze(run: Run) -> None:
     await run.settle()
 
 
-@scenario(objectives=[Exits(within=2.0), BadSeconds(at_most=ejection / N + 0.5, per_fault=True), *common[:2]])
+@scenario(objectives=[Exits(within=2.0), Goodbye(), BadSeconds(at_most=ejection / N + 0.5, per_fault=True), *common[:2]])
 async def golden_rolling(run: Run) -> None:
     """Each replica stopped and started in turn, with objectives that a healthy stack keeps."""
     await run.baseline()
@@ -220,6 +221,7 @@ RUNS: dict[str, tuple[Scenario, str]] = {
     "kill-that-does-nothing": (golden_kill, ""),
     "kill-echo-doubles": (golden_kill, ""),
     "rolling-pass": (golden_rolling, ""),
+    "rolling-no-drain": (golden_rolling, "no-drain"),
     "stop-strict": (golden_hurried, ""),
     "scale-down-pass": (golden_scale_down, ""),
     "balancer-cuts-all": (golden_all_cut, ""),

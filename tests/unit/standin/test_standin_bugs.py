@@ -176,6 +176,32 @@ def test_a_slow_exit_refuses_at_once_and_ends(database: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
+    ("bug", "code", "least_s"), [("", 1000, 0.0), ("no-drain", 1006, 0.0), ("slow-drain", 1000, 1.0)]
+)
+def test_who_leaves_says_goodbye_to_its_streams(
+    database: str, tmp_path: Path, bug: str, code: int, least_s: float
+) -> None:
+    """1006 is the client's word for a connection that ended without a close frame."""
+
+    async def check(replica: Process) -> None:
+        async with httpx.AsyncClient(timeout=10, trust_env=False) as http:
+            await replica.ready(http)
+            owner, template = await set_up(Client(http, replica.base))
+            made = await owner.post("/users/me/workspaces", {"name": "one", "template_id": template})
+            async with owner.watch(made["id"]) as socket:
+                await frames(socket, 2)
+                replica.popen.send_signal(signal.SIGTERM)
+                asked = time.monotonic()
+                await asyncio.wait_for(socket.wait_closed(), 10)
+                assert (socket.close_code, time.monotonic() - asked >= least_s) == (code, True)
+        assert await replica.exit_code() == 0
+        assert ("stopped" in replica.log.read_text()) == (bug != "no-drain")
+
+    with processes(1, database, tmp_path, bugs=bug) as (started,):
+        asyncio.run(check(started))
+
+
+@pytest.mark.parametrize(
     ("bug", "told"),
     [("", [7, 9, 11]), ("latency-not-reported", [0, 0, 0]), ("latency-reported-late", [0, 7, 9])],
 )
