@@ -2,6 +2,7 @@
 
 A write is *acknowledged* when its 2xx was fully read, *refused* on a 4xx. Anything else is unknown, and is settled by
 reading before the writer goes on: exists, absent, or unsettled. The truth check at the end holds it all to account.
+The end of a build is waited for: it is over, stuck, or unread when nobody could say.
 """
 
 from __future__ import annotations
@@ -99,14 +100,18 @@ class Writer:
         return await self._settle(number)
 
     async def _over(self) -> bool:
-        """Wait until the latest build ended; False when it is stuck or cannot be read."""
+        """Wait until the latest build ended; False when it did not end well, is stuck, or cannot be read."""
+        seen = ""
         with anyio.move_on_after(STUCK_S):
-            while True:
+            while seen not in _TERMINAL:
                 latest = await self._latest()
-                if latest is not None and latest["job"]["status"] in _TERMINAL and latest["build_number"] == self.build:
-                    return bool(latest["job"]["status"] == "succeeded")
-                await anyio.sleep(_POLL_S)
-        return False
+                if latest is not None and latest["build_number"] == self.build:
+                    seen = str(latest["job"]["status"])
+                if seen not in _TERMINAL:
+                    await anyio.sleep(_POLL_S)
+        what = "over" if seen in _TERMINAL else "stuck" if seen else "unread"
+        self.out.row(self.name, what, workspace=self.workspace, build_number=self.build, status=seen)
+        return seen == "succeeded"
 
     async def _settle(self, number: int) -> bool:
         """Find out by reading whether an unknown write happened; False when it did not, or nobody can say."""

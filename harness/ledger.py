@@ -62,6 +62,27 @@ def history(path: Path) -> list[Write]:
     return sorted(out, key=lambda w: (w.invoked, w.writer))
 
 
+@dataclass(frozen=True)
+class Ending:
+    """What a writer last saw of a build of its own; `stuck` when that was no end, and it gave the build up."""
+
+    writer: str
+    workspace: str
+    build_number: int
+    at: int
+    status: str
+    stuck: bool
+
+
+def endings(path: Path) -> list[Ending]:
+    """Read from `history.jsonl` which builds were over, and which were given up, in order."""
+    return [
+        Ending(row["writer"], row["workspace"], row["build_number"], row["t_ns"], row["status"], row["ev"] == "stuck")
+        for row in read_rows(path)
+        if row["ev"] in {"over", "stuck"}
+    ]
+
+
 def _write(start: dict[str, Any], end: dict[str, Any], result: str) -> Write:
     return Write(
         writer=start["writer"],

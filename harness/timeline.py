@@ -229,6 +229,11 @@ class RunView:
         return ledger.history(self.directory / ledger.HISTORY)
 
     @cached_property
+    def endings(self) -> list[ledger.Ending]:
+        """Which builds of the writers were over, and which were given up."""
+        return ledger.endings(self.directory / ledger.HISTORY)
+
+    @cached_property
     def sealed(self) -> str | None:
         """None when the evidence is whole; else what is missing or changed, in words."""
         if self.torn:

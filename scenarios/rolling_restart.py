@@ -4,6 +4,7 @@ from harness import Red, Run, rolling, scenario
 from harness.faults import Restart
 from harness.objectives import (
     BadSeconds,
+    BuildsEnd,
     Detected,
     Exits,
     Goodbye,
@@ -20,11 +21,13 @@ from harness.timings import N, api_p95, ejection, health_interval, idle_exit, re
     red_by=[
         Red("drain-never-ends", "exits", twin="slow-exit"),
         Red("no-drain", "goodbye watch.eager", twin="slow-drain"),
+        Red("orphan-on-stop", "builds-end", twin="last-builds", settings={"writers": "20"}),
     ],
     objectives=[
         WritesKept(),
         Exits(within=idle_exit),
         Goodbye(),
+        BuildsEnd(),
         SessionsBack("watch.eager", within=ejection + redial),
         BadSeconds(at_most=ejection / N + 0.5, per_fault=True),
         Latency(at_most=api_p95, phase="calm"),

@@ -25,6 +25,8 @@ BUGS: Mapping[str, str] = MappingProxyType(
         "drain-never-ends": "A replica that is asked to leave closes its listener, and then waits for ever.",
         "no-drain": "SIGTERM ends a replica at once: requests in flight and streams are cut, builds left behind.",
         "slow-drain": "Twin of no-drain: 1 s (wall) passes before requests are waited for and streams are closed.",
+        "orphan-on-stop": "A replica that is asked to leave takes builds for 4 s (wall) more, works on none, and leaves them.",
+        "last-builds": "Twin of orphan-on-stop: it takes builds for 4 s (wall) more, and leaves when all have ended.",
         "slow-exit": "Twin of ignores-sigterm and drain-never-ends: the process ends 3 s (wall) after all else of a shutdown is done.",
         "latency-not-reported": "A replica's row says that its way to the database takes no time, however long it takes.",
         "latency-reported-late": "Twin of latency-not-reported: it says what was measured one heartbeat before.",

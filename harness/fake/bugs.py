@@ -30,13 +30,15 @@ NAMES = (
     "drain-never-ends",
     "no-drain",
     "slow-drain",
+    "orphan-on-stop",
+    "last-builds",
     "slow-exit",
     "latency-not-reported",
     "latency-reported-late",
     "late-write-at-thaw",
     "late-write-checked",
 )
-_LATER = {"slow-drain": 1.0, "slow-exit": 3.0}
+_LATER = {"slow-drain": 1.0, "orphan-on-stop": 4.0, "last-builds": 4.0, "slow-exit": 3.0}
 """Seconds by which it leaves later."""
 
 
@@ -64,6 +66,10 @@ class Behaviour:
     """Whether one that leaves says goodbye to its streams and ends its builds first."""
     leaves_s: float | None = 0.2
     """From the end of listening to the end of the process. None: never."""
+    takes_builds_s: float = 0.0
+    """For how long one that leaves takes builds still."""
+    orphans: bool = False
+    """Whether it then works on none of them, and leaves without an end of any."""
     latency_beats_late: int | None = 0
     """By how many heartbeats a replica's own figure for the database lags. None: it says 0."""
     outlives_caller: bool = False
@@ -88,6 +94,8 @@ def behaviour(server_env: Mapping[str, str]) -> Behaviour:
         obeys="ignores-sigterm" not in names,
         drains="no-drain" not in names,
         leaves_s=None if "drain-never-ends" in names else 0.2 + sum(s for bug, s in _LATER.items() if bug in names),
+        takes_builds_s=4.0 if names & {"orphan-on-stop", "last-builds"} else 0.0,
+        orphans="orphan-on-stop" in names,
         latency_beats_late=None if "latency-not-reported" in names else int("latency-reported-late" in names),
         outlives_caller="late-write-at-thaw" in names,
         turn_s=0.001 if "shared-lock-contention" in names else 0.0,  # its twin waits for nobody

@@ -21,7 +21,8 @@ _FIRST_PID = 100_000_000
 _POLITE = frozenset({"TERM", "HUP"})
 """Signals on which a server says goodbye before it ends."""
 _LEAVE_S = 0.2
-_LOOK_S = 0.02
+_LOOK_S = 0.017
+"""How often it looks whether its work is done: no part of a meter's tick, which would be the same instant in virtual time."""
 _FATAL = frozenset({"KILL", "INT", "QUIT", "ABRT"})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from harness.fake.store import Member
@@ -31,6 +32,7 @@ class Server:
     pool: bool = False
     member: str = ""
     leaving: bool = False
+    takes_jobs: bool = True
     jobs: int = 0
     measured: list[int] = field(default_factory=list)
     """Microseconds of a round trip to the database, at each heartbeat."""
@@ -50,7 +52,7 @@ class Replica:
         """State of the database as a replica sees it: running, frozen or gone."""
         self.now = Server()
         process.obeys, process.leaves_s, process.drains = behaviour.obeys, behaviour.leaves_s, behaviour.drains
-        process.busy = lambda: self.now.jobs > 0
+        process.busy = lambda: self.now.jobs > 0 and not behaviour.orphans
         process.happened.append(self._happened)
         store.posted.append(self._work)
         self._boot()
@@ -77,8 +79,12 @@ class Replica:
             self.store.members[self.now.member].stopped = True
         elif what == "leaving":
             self.now.listening, self.now.leaving = False, True
+            self.process.life.after(self.behaviour.takes_builds_s, partial(self._take_no_more, self.now))
         elif what == "thawed":
             self._work()
+
+    def _take_no_more(self, server: Server) -> None:
+        server.takes_jobs = False
 
     def _boot(self) -> None:
         life = self.process.life
@@ -121,12 +127,15 @@ class Replica:
     def _work(self) -> None:
         """Take jobs while a daemon is free. A job of a replica that dies is left undone, as Coder's reaper finds it."""
         life, server = self.process.life, self.now
-        able = server.pool and life.alive and not life.frozen and not server.leaving
+        able = server.pool and life.alive and not life.frozen and server.takes_jobs
         while self.store.jobs and able and server.jobs < _DAEMONS:
             server.jobs += 1
             self._do(self.store.jobs.pop(0), server)
 
     def _do(self, job: Job, server: Server) -> None:
+        if server.leaving and self.behaviour.orphans:
+            return  # its daemon is taken for good
+
         def done() -> None:
             server.jobs -= 1
             job.finish()

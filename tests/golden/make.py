@@ -29,6 +29,7 @@ from harness.faults import BalancerRestart, CpuThrottle, DbLatency, Freeze, Kill
 from harness.objectives import (  # noqa: E402
     BadSeconds,
     BrownOut,
+    BuildsEnd,
     Detected,
     DropShare,
     Exits,
@@ -114,7 +115,7 @@ async def golden_freeze(run: Run) -> None:
     await run.settle()
 
 
-@scenario(objectives=[Exits(within=2.0), Goodbye(), BadSeconds(at_most=ejection / N + 0.5, per_fault=True), *common[:2]])
+@scenario(objectives=[Exits(within=2.0), Goodbye(), BuildsEnd(), BadSeconds(at_most=ejection / N + 0.5, per_fault=True), *common[:2]])
 async def golden_rolling(run: Run) -> None:
     """Each replica stopped and started in turn, with objectives that a healthy stack keeps."""
     await run.baseline()
@@ -122,6 +123,15 @@ async def golden_rolling(run: Run) -> None:
         async with run.fault(Restart(), at=rolling("coder")):
             pass  # it is started again as soon as it is gone
         await run.hold(1)
+    await run.settle()
+
+
+@scenario(objectives=[BuildsEnd()])
+async def golden_orphans(run: Run) -> None:
+    """A stop that is held for longer than the writers wait for a build."""
+    await run.baseline()
+    async with run.fault(Stop(), at=one("coder")):
+        await run.hold(10)
     await run.settle()
 
 
@@ -222,6 +232,7 @@ RUNS: dict[str, tuple[Scenario, str]] = {
     "kill-echo-doubles": (golden_kill, ""),
     "rolling-pass": (golden_rolling, ""),
     "rolling-no-drain": (golden_rolling, "no-drain"),
+    "stop-orphans": (golden_orphans, "orphan-on-stop"),
     "stop-strict": (golden_hurried, ""),
     "scale-down-pass": (golden_scale_down, ""),
     "balancer-cuts-all": (golden_all_cut, ""),
@@ -263,7 +274,8 @@ def make(name: str, folder: Path) -> None:
         more: dict[str, Any] = SESSIONS if golden is not golden_freeze else {}
         more = SMALL if name.startswith(("db-latency", "doses", "tells", "cpu-throttle")) else more
         more = SMALL | {"prove": 2} if name == "stop-ignored" else more
-        run = play(folder / "run", golden, bugs=bugs, **SHORT, **more)
+        more = SMALL | {"writers": 6, "watchers": 2, "calm": 1} if name == "stop-orphans" else more
+        run = play(folder / "run", golden, bugs=bugs, **(SHORT | more))
     finally:
         for patch in patches:
             patch.stop()

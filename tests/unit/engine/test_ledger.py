@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from harness.ledger import history, read_rows
+from harness.ledger import endings, history, read_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +34,20 @@ def test_every_invocation_is_one_write(tmp_path: Path) -> None:
         ("w0", "start", "a", 3, "absent"),
         ("w0", "start", "a", 3, "unsettled"),
     ]
+
+
+def test_what_a_writer_gave_up_is_told_from_what_it_could_not_read(tmp_path: Path) -> None:
+    def row(t: int, ev: str, status: str) -> dict[str, Any]:
+        return {"t_ns": t, "writer": "w0", "ev": ev, "workspace": "a", "build_number": t, "status": status}
+
+    rows = [row(1, "over", "succeeded"), row(2, "unread", ""), row(3, "stuck", "running"), row(4, "over", "failed")]
+    path = written(tmp_path / "h", rows)
+    assert [(e.build_number, e.status, e.stuck) for e in endings(path)] == [
+        (1, "succeeded", False),
+        (3, "running", True),
+        (4, "failed", False),
+    ]
+    assert history(path) == []
 
 
 def test_a_missing_file_has_no_rows_and_a_cut_line_is_dropped(tmp_path: Path) -> None:

@@ -201,6 +201,37 @@ def test_who_leaves_says_goodbye_to_its_streams(
         asyncio.run(check(started))
 
 
+@pytest.mark.parametrize("bug", ["", "orphan-on-stop", "last-builds"])
+def test_builds_of_a_replica_that_leaves(database: str, tmp_path: Path, bug: str) -> None:
+    """Those it took, before and after it was asked, end with one bug alone in nobody's hands."""
+
+    async def check(replicas: list[Process]) -> None:
+        healthy, victim = replicas
+        async with httpx.AsyncClient(timeout=10, trust_env=False) as http:
+            await asyncio.gather(*(replica.ready(http) for replica in replicas))
+            owner, template = await set_up(Client(http, healthy.base))
+            victim.popen.send_signal(signal.SIGTERM)
+            asked, made = time.monotonic(), []
+            while victim.popen.poll() is None:
+                body = {"name": f"w{len(made)}", "template_id": template}
+                made.append((await owner.post("/users/me/workspaces", body))["id"])
+                await asyncio.sleep(0.1)
+            assert await victim.exit_code() == 0
+            assert (time.monotonic() - asked >= 4.0) == bool(bug)
+
+            async def settled() -> bool:
+                """Whoever has not ended yet was the leaving replica's, if the bug is on."""
+                jobs = [(await owner.get(f"/workspaces/{workspace}"))["latest_build"]["job"] for workspace in made]
+                left = [job.get("worker_name") or "" for job in jobs if job["status"] != "succeeded"]
+                orphans = all(name.rpartition("-")[0] == f"coder-{victim.port}" for name in left)
+                return orphans and bool(left) == (bug == "orphan-on-stop")
+
+            await until(settled)
+
+    with processes(2, database, tmp_path, bugs=bug) as started:
+        asyncio.run(check(started))
+
+
 @pytest.mark.parametrize(
     ("bug", "told"),
     [("", [7, 9, 11]), ("latency-not-reported", [0, 0, 0]), ("latency-reported-late", [0, 7, 9])],
