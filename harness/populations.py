@@ -104,6 +104,8 @@ class Population:
     gave_up: dict[str, str] = field(default_factory=dict)
     echo: EchoCounts = field(default_factory=EchoCounts)
     dials: array[int] = field(default_factory=lambda: array("q"))
+    answers: array[int] = field(default_factory=lambda: array("q"))
+    """When a dial was answered, by a yes or a status: those that the service had work with."""
     rows: int = 0
     end: int = 0
     _names: dict[str, None] = field(default_factory=dict)
@@ -135,9 +137,9 @@ class Population:
             down=tuple(sorted(max(0, self.end - d.last) for d in drops if d.back is None)),
         )
 
-    def peak_dials(self, window: Interval) -> Peak:
-        """Find the herd: the second within the window with the most dials."""
-        times = sorted(t for t in self.dials if window.lo <= t < window.hi)
+    def peak_dials(self, window: Interval, *, answered: bool = False) -> Peak:
+        """Find the herd: the second within the window with the most dials, or answers to them."""
+        times = sorted(t for t in (self.answers if answered else self.dials) if window.lo <= t < window.hi)
         best, first = Peak(0, window.lo), 0
         for last, moment in enumerate(times):
             while moment - times[first] >= SECOND:
@@ -152,6 +154,8 @@ class Population:
         self.rows += 1
         self._names.setdefault(name)
         lost = down.get(name)
+        if what == "open" or (what == "refused" and str(row.get("why")).startswith("status:")):
+            self.answers.append(at)
         if what == "dial":
             self.dials.append(at)
         elif what == "drop" and lost is None:

@@ -5,6 +5,7 @@ from harness.faults import BalancerRestart
 from harness.objectives import (
     Detected,
     EchoKept,
+    Herd,
     Latency,
     LongestOutage,
     Recovery,
@@ -18,10 +19,12 @@ from harness.timings import api_p95, redial
     tags=["nightly"],
     rules=["3a"],
     red_by=[
+        Red("reconnect-no-backoff", "herd watch.eager", twin="slow-reconnect"),
         Red("watch-no-snapshot", "sessions-back watch.eager", twin="watch-slow-snapshot"),
     ],
     objectives=[
         WritesKept(),
+        Herd(at_most=2.0, per_session=True, answered=True),
         SessionsBack("watch.eager", within=redial + 2.0),
         EchoKept(),
         LongestOutage(at_most=3.0),

@@ -21,6 +21,9 @@ BUGS: Mapping[str, str] = MappingProxyType(
         "lock-if-free": "Twin of shared-lock-contention: the requests look whether it is free, and do not wait.",
         "n-plus-one": "Every authenticated request makes 40 more round trips to the database.",
         "few-more-queries": "Twin of n-plus-one: 6 more.",
+        "reconnect-no-backoff": "For 2 s (wall) after a replica's watchers were cut off it accepts watches and closes them at once, "
+        "so that a client that starts over after each accept never waits.",
+        "slow-reconnect": "Twin of reconnect-no-backoff: for so long it accepts them and says nothing, then goes on as usual.",
         "ignores-sigterm": "SIGTERM is written to the log, and nothing follows from it.",
         "drain-never-ends": "A replica that is asked to leave closes its listener, and then waits for ever.",
         "no-drain": "SIGTERM ends a replica at once: requests in flight and streams are cut, builds left behind.",

@@ -57,6 +57,11 @@ class Feed:
             if self._reader is not None:
                 self._reader.cancel()
 
+    @property
+    def was_cut(self) -> bool:
+        """Whether the stream ended without a word of either side."""
+        return self._verdict in {None, CUT}
+
     async def run(self, send: Send, listen: Callable[[], Awaitable[Close]]) -> Close:
         """Speak and listen until either side ends the stream, and give how it is to be closed."""
         self._send, self._reader = send, asyncio.current_task()

@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
 from standin.clock import Clock
+from standin.cuts import Cuts
 from standin.feeds import CLOSED, CUT, Close, Feed, UnsentError
 
 OnData = Callable[[web.WebSocketResponse, WSMessage], Awaitable[None]]
@@ -37,6 +38,7 @@ class Sockets:
         self.ping = clock.server(_PING)
         self.ready = ready
         """To be awaited before a stream opens."""
+        self.cuts = Cuts()
         self._stopping = False
         self._live: dict[asyncio.Future[None], tuple[Feed, object]] = {}
 
@@ -158,7 +160,7 @@ async def _listen(socket: web.WebSocketResponse, watch: _Beat | _Patience, on_da
         if message.type is WSMsgType.PING:
             await socket.pong(message.data)
         elif message.type in _END:
-            return CLOSED
+            return CLOSED if message.type is WSMsgType.CLOSE else CUT
         elif message.type in _DATA:
             if on_data is None:
                 return _TALKED

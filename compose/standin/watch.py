@@ -1,6 +1,8 @@
 """Watch streams of a workspace, and the echo of the health check (coderd/workspaces.go, healthcheck/websocket.go)."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from aiohttp import WSMessage, WSMsgType, web
@@ -46,13 +48,12 @@ async def watch_workspace(request: web.Request) -> web.StreamResponse:
             await send(await frame())
             return None
         opened = True
+        refusal = await services.sockets.cuts.meet(bugs)
+        if refusal is not None:
+            return refusal
         for channel, key in wishes:
             await services.events.join(channel, key, feed.poke)
-        await send({"type": "ping", "data": None})
-        if "watch-slow-snapshot" in bugs:
-            await asyncio.sleep(_SLOW_SNAPSHOT_SECONDS)
-        if "watch-no-snapshot" not in bugs:
-            await send(await frame())
+        await _begin(send, frame, bugs)
         return None
 
     feed = Feed(pump)
@@ -61,8 +62,17 @@ async def watch_workspace(request: web.Request) -> web.StreamResponse:
             return await services.sockets.serve(request, feed)
         return await serve_events(services.sockets, request, feed)
     finally:
+        services.sockets.cuts.note(feed)
         for channel, key in wishes:
             await services.events.leave(channel, key, feed.poke)
+
+
+async def _begin(send: Send, frame: Callable[[], Awaitable[Any]], bugs: AbstractSet[str]) -> None:
+    await send({"type": "ping", "data": None})
+    if "watch-slow-snapshot" in bugs:
+        await asyncio.sleep(_SLOW_SNAPSHOT_SECONDS)
+    if "watch-no-snapshot" not in bugs:
+        await send(await frame())
 
 
 async def _say_nothing(_send: Send) -> Close | None:

@@ -26,6 +26,8 @@ NAMES = (
     "lock-if-free",
     "n-plus-one",
     "few-more-queries",
+    "reconnect-no-backoff",
+    "slow-reconnect",
     "ignores-sigterm",
     "drain-never-ends",
     "no-drain",
@@ -50,6 +52,10 @@ class Behaviour:
     commit_before_answer_s: float = 0.0
     snapshot_s: float | None = 0.0
     """None: no snapshot ever."""
+    cut_counts_s: float = 0.0
+    """For how long after its watchers were cut off it treats new watches in another way."""
+    closes_after_cut: bool = False
+    """Whether it closes them at once; else they hear nothing until then."""
     listen_before_pool: bool = False
     pool_s: float = 0.0
     heartbeat_factor: float = 1.0
@@ -86,6 +92,8 @@ def behaviour(server_env: Mapping[str, str]) -> Behaviour:
         commit_after_answer_s=5.0 if "ack-before-commit" in names else 0.0,
         commit_before_answer_s=0.3 if "slow-commit" in names else 0.0,
         snapshot_s=None if "watch-no-snapshot" in names else 0.8 if "watch-slow-snapshot" in names else 0.0,
+        cut_counts_s=2.0 if names & {"reconnect-no-backoff", "slow-reconnect"} else 0.0,
+        closes_after_cut="reconnect-no-backoff" in names,
         listen_before_pool="ready-before-pool" in names,
         pool_s=4.0 if "ready-before-pool" in names else 2.0 if "slow-ready" in names else 0.0,
         heartbeat_factor=10.0 if "heartbeat-10x" in names else 1.3 if "heartbeat-1.3x" in names else 1.0,

@@ -34,6 +34,8 @@ class Server:
     leaving: bool = False
     takes_jobs: bool = True
     jobs: int = 0
+    cut_ns: int | None = None
+    """When a watcher was cut off last."""
     measured: list[int] = field(default_factory=list)
     """Microseconds of a round trip to the database, at each heartbeat."""
 

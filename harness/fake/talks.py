@@ -36,9 +36,11 @@ class _Watch:
         self._session = session
 
     def opened(self) -> None:
-        delay_s = self._session.site.behaviour.snapshot_s
-        if delay_s is not None:
-            self._session.on_server(delay_s, self._message)
+        behaviour, wait_s = self._session.site.behaviour, self._session.lately_cut_s()
+        if wait_s and behaviour.closes_after_cut:
+            self._session.on_server(0, self._session.closed_too_soon)
+        elif behaviour.snapshot_s is not None:
+            self._session.on_server(wait_s + behaviour.snapshot_s, self._message)
 
     def changed(self, workspace: Workspace) -> None:
         if workspace.id == self._session.spec.workspace:

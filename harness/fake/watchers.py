@@ -21,6 +21,7 @@ _DIAL_S = 2.0
 _PING_S = 1.0
 _SILENT_S = 2.0
 _HOP_S = 0.002
+_TOO_SOON = 1011
 _GOODBYE, _BALANCERS_GOODBYE = 1000, 1001
 """Close codes of Coder and of Caddy when they leave in good order."""
 
@@ -80,6 +81,17 @@ class Watcher:
             self.replica.process.life.after(
                 _HOP_S + delay_s, lambda: act() if turn == self._turn and self.open else None
             )
+
+    def lately_cut_s(self) -> float:
+        """Seconds for which the last cut of a watcher of this replica counts still."""
+        cut = self.replica.now.cut_ns if self.replica is not None else None
+        if cut is None:
+            return 0.0
+        return max(0.0, self.site.behaviour.cut_counts_s - (self.site.now_ns() - cut) / 1e9)
+
+    def closed_too_soon(self) -> None:
+        """Hear a close right after the open."""
+        self._dropped("close", "server", self._turn, _TOO_SOON)
 
     def later(self, delay_s: float, act: Callable[[], None]) -> None:
         """Act in the client's own time, unless the session has ended by then."""
@@ -147,6 +159,8 @@ class Watcher:
 
     def _lost(self, process: FakeProcess, goodbye: int, turn: int) -> None:
         """Hear that a process on the way has ended: with a close frame, when it did so in good order."""
+        if not process.left and turn == self._turn and self.open and self.replica and self.spec.kind == "watch":
+            self.replica.now.cut_ns = self.site.now_ns()
         self._dropped("close" if process.left else "eof", "server", turn, goodbye if process.left else None)
 
     def _dropped(self, cause: str, initiator: str, turn: int, code: int | None = None) -> None:

@@ -78,6 +78,19 @@ def test_a_herd_may_be_bounded_by_its_size(seen: Any, at_most: float, status: St
     assert finding.limit == f"<= {at_most} dials/s per session"
 
 
+def test_a_herd_may_be_of_those_that_are_answered(seen: Any) -> None:
+    """Dials at a balancer that is gone are no work for anybody; an answer is one, be it a yes or a 503."""
+    rows = dials(0.1, 0.2, 0.3, 0.4)
+    rows += [turn(0.35, "refused", "s0", why="refused"), turn(0.36, "refused", "s1", why="timeout")]
+    assert Herd(at_most=2, answered=True).judge(seen([*rows])).said == "no dial was answered"
+    rows = dials(0.1, 0.2, 0.3, 0.4)
+    rows += [turn(0.35, "refused", "s0", why="refused"), turn(0.36, "refused", "s1", why="status:503")]
+    rows += [turn(0.37, "open", "s2"), turn(0.38, "open", "s3")]
+    assert Herd(at_most=3, answered=True).judge(seen([dict(row) for row in rows])).status is Status.PASS
+    found = Herd(at_most=2, answered=True).judge(seen([dict(row) for row in rows]))
+    assert (found.status, found.value, found.limit) == (Status.FAIL, "3 answered dials/s", "<= 2 answered dials/s")
+
+
 @pytest.mark.parametrize(
     ("on", "status", "said"),
     [

@@ -15,6 +15,7 @@ from standin import requestlock
 from standin.clock import Clock
 from standin.server import Replica
 from standin_lab import PASSWORD, Client, Process, Site, frames, processes, set_up, settings_for, site, until
+from websockets.exceptions import ConnectionClosed
 
 NOWHERE = "postgres://nobody@127.0.0.1:1/none"
 
@@ -354,6 +355,45 @@ def test_watch_with_slow_snapshot(database: str) -> None:
             assert 0.7 <= time.monotonic() - started < 3.0
 
     _run(database, "watch-slow-snapshot", check)
+
+
+@pytest.mark.parametrize("bug", ["", "reconnect-no-backoff", "slow-reconnect"])
+def test_a_watch_soon_after_another_was_cut_off(database: str, bug: str) -> None:
+    """Who says goodbye leaves no trace; after a cut each new watch is closed, or waits, until the time is over."""
+
+    async def check(up: Site) -> None:
+        workspace = await up.workspace("one")
+        cuts = up.replicas[0].services.sockets.cuts
+        async with up.owner.watch(workspace) as socket:
+            await frames(socket, 2)
+        async with up.owner.watch(workspace) as socket:
+            await frames(socket, 2)
+            assert cuts._until == 0.0, "the one before said goodbye"
+            socket.transport.abort()
+
+            async def noticed() -> bool:
+                return cuts._until > 0.0
+
+            await until(noticed)
+            cut = time.monotonic()
+        async with up.owner.watch(workspace) as socket:
+            if bug == "reconnect-no-backoff":
+                await asyncio.wait_for(socket.wait_closed(), 5)
+                assert (socket.close_code, time.monotonic() - cut < 1.5) == (1011, True)
+            else:
+                await frames(socket, 2)
+                assert (time.monotonic() - cut > 1.5) == (bug == "slow-reconnect")
+
+        async def as_usual() -> bool:
+            async with up.owner.watch(workspace) as socket:
+                try:
+                    return bool((await frames(socket, 2))[1]["type"] == "data")
+                except ConnectionClosed:
+                    return False
+
+        await until(as_usual)
+
+    _run(database, bug, check)
 
 
 @pytest.mark.parametrize("bug", ["ready-before-pool", "slow-ready"])
