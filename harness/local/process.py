@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from signal import Signals
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from harness import events as ev
-from harness.errors import StackError
+from harness.errors import KeeperLost, StackError
 from harness.safety import proc, undo
 
 if TYPE_CHECKING:
@@ -107,8 +108,12 @@ class LocalProcess:
                     await anyio.sleep(0.001)
 
     async def state(self) -> State:
-        """What the kernel says."""
-        return proc.state(self.process)
+        """What the kernel says; of an end the keeper has told by then too, so that it is in the log before what follows."""
+        state = proc.state(self.process)
+        if state == "gone":
+            with suppress(KeeperLost):  # then nobody tells of anything any more
+                await self.site.keeper.ping()
+        return state
 
     async def ask_to_leave(self) -> None:
         """Send SIGTERM, by the keeper."""

@@ -100,7 +100,7 @@ class Keeper:
         self._finished = False
 
     async def ping(self) -> None:
-        """Come back once the keeper answers."""
+        """Come back once the keeper answers. It looks who has ended before it does, and tells of them first."""
         await self._calls.ask("ping")
 
     async def spawn(self, spec: Spec, fds: Sequence[int] = ()) -> proc.ProcessRef:

@@ -179,6 +179,24 @@ def test_a_start_ends_the_one_that_was_asked_to_leave_and_no_other(log: Path, tm
     assert [entry["process"] for entry in entries(log) if entry["ev"] == "asked"] == [str(p) for p, _ in ends]
 
 
+def test_an_end_is_told_before_a_later_answer(log: Path) -> None:
+    """What a fault proves by the kernel is in the run's log before its undo, however quick that follows."""
+    ends: list[str] = []
+
+    async def body(keeper: Keeper) -> None:
+        keeper.on_exit = lambda name, *_: ends.append(name)
+        for number in range(20):
+            process = await keeper.spawn(sleeper(f"s{number}"))
+            proc.send(process, signal.SIGKILL)
+            while proc.state(process) != "gone":
+                pass  # no turn of the loop: nothing can have been heard yet
+            assert len(ends) == number
+            await keeper.ping()
+            assert len(ends) == number + 1
+
+    with_keeper(log, body)
+
+
 def test_who_is_gone_cannot_be_asked(log: Path) -> None:
     async def body(keeper: Keeper) -> None:
         first = await keeper.spawn(sleeper())
