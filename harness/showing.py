@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 from dataclasses import MISSING, fields, replace
 from importlib import import_module
 from pkgutil import iter_modules
@@ -75,7 +76,7 @@ def _fault(cls: Any) -> str:
     used = [
         name
         for name, scenario in sorted(discover.scenarios().items())
-        if f"{cls.__name__}(" in scenario.source.read_text()
+        if re.search(rf"\b{cls.__name__}\(", scenario.source.read_text())
     ]
     return "\n".join([*lines, f"used by  {', '.join(used) or 'no shipped scenario'}", ""])
 

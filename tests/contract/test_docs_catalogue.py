@@ -36,6 +36,10 @@ def test_each_can_be_shown(name: str) -> None:
     assert text.endswith("\n")
 
 
+def test_a_fault_is_used_by_those_who_use_it_and_not_its_namesake() -> None:
+    assert "used by  rolling-restart\n" in show("restart", Settings().env)
+
+
 @pytest.mark.parametrize("what", ["scenarios", "faults", "objectives", "stacks", "settings"])
 def test_each_kind_can_be_listed(what: str) -> None:
     lines = listing(what).splitlines()
