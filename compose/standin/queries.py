@@ -172,6 +172,8 @@ PLANS: Final[dict[str, Plan]] = {
         "GetUserByID", "InsertAuditLog"),
         ("BEGIN", "InsertUser", "InsertGitSSHKey", "InsertOrganizationMember", "COMMIT")),
     "GET /users/{user}": Plan(ESTIMATE, (*_USER, "GetOrganizationIDsByMemberIDs")),
+    "DELETE /users/{user}": Plan(ESTIMATE, (*_USER, "GetWorkspaces", "GetUserByID", "UpdateUserDeletedByID",
+        "GetUsers owner", "InsertAuditLog")),
     "GET /users/{user}/organizations": Plan(ESTIMATE, (*_USER, "GetOrganizationsByUserID")),
     **{f"{verb} /users/{{user}}/{part}": Plan(ESTIMATE, (*_USER, "GetOrUpdateUserConfig", "GetOrUpdateUserConfig"))
        for verb in ("GET", "PUT") for part in ("appearance", "preferences")},
@@ -191,6 +193,8 @@ PLANS: Final[dict[str, Plan]] = {
     "GET /organizations/{organization}/templates/{templatename}": Plan(ESTIMATE,
         (*_ORGANIZATION, "GetTemplateByOrganizationAndName")),
     "GET /templates/{template}": Plan(ESTIMATE, (*_AUTH, "GetTemplateByID")),
+    "DELETE /templates/{template}": Plan(ESTIMATE, (*_AUTH, "GetTemplateByID", "GetWorkspaces", "GetTemplateByID",
+        "UpdateTemplateDeletedByID", "GetUsers template-admin", "InsertAuditLog")),
     "POST /organizations/{organization}/templates": Plan(ESTIMATE, (*_ORGANIZATION, "GetTemplateByOrganizationAndName",
         "GetTemplateVersionByID", *_IMPORT, "InsertAuditLog"),
         ("BEGIN", "InsertTemplate", "UpdateTemplateScheduleByID", "UpdateTemplateVersionByID", "GetTemplateByID", "COMMIT")),

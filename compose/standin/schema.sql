@@ -104,10 +104,11 @@ CREATE TABLE templates (
     default_ttl_ms    bigint NOT NULL DEFAULT 0,
     activity_bump_ms  bigint NOT NULL DEFAULT 0,
     created_by        uuid NOT NULL REFERENCES users (id),
+    deleted           boolean NOT NULL DEFAULT false,
     created_at        timestamptz NOT NULL DEFAULT now(),
     updated_at        timestamptz NOT NULL DEFAULT now()
 );
-CREATE UNIQUE INDEX templates_name_idx ON templates (organization_id, lower(name));
+CREATE UNIQUE INDEX templates_name_idx ON templates (organization_id, lower(name)) WHERE NOT deleted;
 
 CREATE TABLE template_versions (
     id              uuid PRIMARY KEY,

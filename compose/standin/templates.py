@@ -165,7 +165,7 @@ async def promote(request: web.Request) -> web.Response:
     body = await Body.read(request)
     version_id = body.uuid("id", required=True)
     body.check()
-    template = await db.row("SELECT * FROM templates WHERE id = $1", template_id)
+    template = await db.row("SELECT * FROM templates WHERE id = $1 AND NOT deleted", template_id)
     version = await db.row("SELECT * FROM versions_with_job WHERE id = $1", version_id)
     if template is None:
         raise not_found()
@@ -187,12 +187,29 @@ async def promote(request: web.Request) -> web.Response:
     return message("Updated the active template version!")
 
 
+async def delete_template(request: web.Request) -> web.Response:
+    """Delete a template; 400 while workspaces use it (unverified)."""
+    db, template_id = services_of(request).db, path_uuid(request, "template")
+    template = await db.row("SELECT * FROM templates WHERE id = $1 AND NOT deleted", template_id)
+    if template is None:
+        raise not_found()
+    if not await db.value(
+        "WITH gone AS (UPDATE templates SET deleted = true, updated_at = now() WHERE id = $1 AND NOT EXISTS "
+        "(SELECT FROM workspaces WHERE template_id = $1 AND NOT deleted) RETURNING id) SELECT count(*) FROM gone",
+        template_id,
+    ):
+        raise ApiError(400, "All workspaces must be deleted before a template can be removed.")
+    organization = template["organization_id"]
+    request[ENTRY] = Entry("delete", "template", template_id, template["name"], organization=organization)
+    return message("Template has been deleted!")
+
+
 async def list_templates(request: web.Request) -> web.Response:
     """List the templates, of one organization when the path names it."""
     db, organization = services_of(request).db, None
     if "organization" in request.match_info:
         organization = (await find_organization(db, request.match_info["organization"]))["id"]
-    where = "WHERE $1::uuid IS NULL OR t.organization_id = $1 ORDER BY lower(t.name)"
+    where = "WHERE NOT t.deleted AND ($1::uuid IS NULL OR t.organization_id = $1) ORDER BY lower(t.name)"
     rows = await db.rows(f"{_TEMPLATE_SQL} {where}", organization)
     return answer([views.template(row) for row in rows])
 
@@ -203,10 +220,13 @@ async def one_template(request: web.Request) -> web.Response:
     if "organization" in request.match_info:
         name = request.match_info["templatename"]
         organization = (await find_organization(db, request.match_info["organization"]))["id"]
-        where, values = "WHERE t.organization_id = $1 AND lower(t.name) = lower($2)", (organization, name)
+        where, values = (
+            "WHERE NOT t.deleted AND t.organization_id = $1 AND lower(t.name) = lower($2)",
+            (organization, name),
+        )
         row = await db.row(f"{_TEMPLATE_SQL} {where}", *values)
     else:
-        row = await db.row(f"{_TEMPLATE_SQL} WHERE t.id = $1", path_uuid(request, "template"))
+        row = await db.row(f"{_TEMPLATE_SQL} WHERE t.id = $1 AND NOT t.deleted", path_uuid(request, "template"))
     if row is None:
         raise not_found()
     return answer(views.template(row))
@@ -221,5 +241,6 @@ ROUTES = (
     Route("GET", "/organizations/{organization}/templates/{templatename}", one_template),
     Route("GET", "/templates", list_templates),
     Route("GET", "/templates/{template}", one_template),
+    Route("DELETE", "/templates/{template}", delete_template, Access.OWNER),
     Route("PATCH", "/templates/{template}/versions", promote, Access.OWNER),
 )

@@ -14,7 +14,7 @@ from standin.body import Body, page, search_terms
 from standin.errors import ApiError
 from standin.lookup import find_organization, find_user
 from standin.passwords import hash_password
-from standin.routing import Access, Route, answer
+from standin.routing import Access, Route, answer, message
 from standin.services import services_of
 from standin.views import stamp
 
@@ -39,6 +39,13 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "appearance": {"theme_preference": "", "terminal_font": ""},
     "preferences": {"task_notification_alert_dismissed": False},
 }
+_DELETE_SQL = """
+WITH gone AS (
+    UPDATE users SET deleted = true, updated_at = now()
+    WHERE id = $1 AND NOT EXISTS (SELECT FROM workspaces WHERE owner_id = $1 AND NOT deleted) RETURNING id
+), keys AS (DELETE FROM api_keys USING gone WHERE user_id = gone.id)
+SELECT count(*) FROM gone
+"""
 _LOGIN_TYPES = ("password", "none", "github", "oidc")
 _STATUSES = ("dormant", "active", "suspended")
 
@@ -89,6 +96,18 @@ async def create_user(request: web.Request) -> web.Response:
         raise ApiError(409, "User already exists.") from None
     request[ENTRY] = Entry("create", "user", user_id, username, {"username": username, "email": email})
     return answer(views.user(await find_user(services.db, actor, str(user_id))), 201)
+
+
+async def delete_user(request: web.Request) -> web.Response:
+    """Delete a user with its keys; 417 while it owns workspaces, 403 for oneself (unverified)."""
+    db, actor = services_of(request).db, request[ACTOR]
+    user = await find_user(db, actor, request.match_info["user"])
+    if user["id"] == actor.id:
+        raise ApiError(403, "You cannot delete yourself!")
+    if not await db.value(_DELETE_SQL, user["id"]):
+        raise ApiError(417, "You cannot delete a user that has workspaces. Delete their workspaces and try again!")
+    request[ENTRY] = Entry("delete", "user", user["id"], user["username"])
+    return message("User has been deleted!")
 
 
 async def list_members(request: web.Request) -> web.Response:
@@ -174,6 +193,7 @@ ROUTES = (
     Route("GET", "/users", list_users, Access.OWNER),
     Route("POST", "/users", create_user, Access.OWNER),
     Route("GET", "/users/{user}", one_user),
+    Route("DELETE", "/users/{user}", delete_user, Access.OWNER),
     Route("GET", "/users/{user}/organizations", organizations_of_user),
     Route("GET", "/organizations", list_organizations),
     Route("GET", "/organizations/{organization}", one_organization),

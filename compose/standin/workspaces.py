@@ -118,7 +118,8 @@ def about_workspace(made: dict[str, Any]) -> About:
 
 async def _template(conn: Conn, template_id: UUID | None, version_id: UUID | None) -> Row:
     row = await conn.fetchrow(
-        "SELECT * FROM templates WHERE id = coalesce($1, (SELECT template_id FROM template_versions WHERE id = $2))",
+        "SELECT * FROM templates WHERE NOT deleted AND "
+        "id = coalesce($1, (SELECT template_id FROM template_versions WHERE id = $2))",
         template_id,
         version_id,
     )

@@ -159,6 +159,7 @@ CALLS: Final = (
          body=("*username", "email", "password", "login_type", "organization_ids", "user_status", "roles", "name")),
     get(f"{API}/users", "1", **_OWNER, query=("q", "limit", "offset"), errors=(400,),
         fields=("count", *inside("users.[]", USER))),
+    Call("DELETE", f"{API}/users/{{user}}", "1", **_OWNER, ok=(200,), errors=(403, 404, 417), fields=("message",)),
     post(f"{API}/users/{{user}}/keys", "1", errors=(404,), fields=("key",)),
     post(f"{API}/users/{{user}}/keys/tokens", "1", body=("token_name", "lifetime"), errors=(400, 404, 409), fields=("key",)),
     get(f"{API}/users/{{user}}/keys/tokens", "1", errors=(404,),
@@ -170,6 +171,7 @@ CALLS: Final = (
     get(f"{API}/templateversions/{{templateversion}}", "3", errors=(404,), fields=VERSION),
     post(f"{API}/organizations/{{organization}}/templates", "3", **_OWNER, errors=(400, 404, 409, 412), fields=TEMPLATE,
          body=("*name", "*template_version_id", "display_name", "description", "icon", "default_ttl_ms", "activity_bump_ms")),
+    Call("DELETE", f"{API}/templates/{{template}}", "3", **_OWNER, ok=(200,), errors=(400, 404), fields=("message",)),
     # Writes of the history, and what settles them.
     post(f"{API}/users/{{user}}/workspaces", "4", errors=(400, 404, 409), fields=WORKSPACE,
          body=("*name", "template_id", "template_version_id", "autostart_schedule", "ttl_ms", "automatic_updates")),

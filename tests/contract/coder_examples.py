@@ -134,6 +134,15 @@ async def _new_user(_world: World) -> Sent:
     return Sent(_user())
 
 
+async def _delete_user(world: World) -> Sent:
+    return Sent(parts={"user": (await world.up.owner.post("/users", _user()))["id"]})
+
+
+async def _delete_template(world: World) -> Sent:
+    made = await world.up.owner.post("/organizations/default/templates", (await _template(world)).body)
+    return Sent(parts={"template": made["id"]})
+
+
 async def _ttl(_world: World) -> Sent:
     return Sent({"ttl_ms": 3_600_000})
 
@@ -209,12 +218,14 @@ EXAMPLES: Final[dict[str, Callable[[World], Awaitable[Sent]]]] = {
     "POST /users/login": _login,
     "POST /users/logout": _logout,
     "POST /users": _new_user,
+    "DELETE /users/{user}": _delete_user,
     "POST /users/{user}/keys/tokens": _token,
     "GET /users/{user}/keys/tokens": _list_tokens,
     "DELETE /users/{user}/keys/{keyid}": _delete_key,
     "POST /files": _file,
     "POST /organizations/{organization}/templateversions": _version,
     "POST /organizations/{organization}/templates": _template,
+    "DELETE /templates/{template}": _delete_template,
     "POST /users/{user}/workspaces": _workspace,
     "POST /organizations/{organization}/members/{user}/workspaces": _workspace,
     "POST /workspaces/{workspace}/builds": _build,

@@ -202,6 +202,38 @@ def test_builds_are_numbered_and_exclude_each_other(database: str) -> None:
     asyncio.run(check())
 
 
+def test_what_is_in_use_is_not_deleted(database: str) -> None:
+    async def check() -> None:
+        async with site(database, scale=0.2) as up:
+            member, own = await _member(up), {"name": "own", "template_id": up.template}
+            name = (await member.get("/users/me"))["username"]
+            workspace = (await member.post("/users/me/workspaces", own))["id"]
+            await up.settled(workspace)
+            table = [
+                ("DELETE", f"/api/v2/users/{name}", None, 417, "has workspaces"),
+                ("DELETE", f"/api/v2/templates/{up.template}", None, 400, "All workspaces must be deleted"),
+                ("DELETE", "/api/v2/users/me", None, 403, "You cannot delete yourself!"),
+            ]
+            await _expect(up.owner, table)
+            assert (await member.api("GET", "/users/me")).status_code == 200
+            await up.owner.post(f"/workspaces/{workspace}/builds", {"transition": "delete"})
+            await up.settled(workspace, "deleted")
+            gone = [
+                ("DELETE", f"/api/v2/users/{name}", None, 200, "User has been deleted!"),
+                ("DELETE", f"/api/v2/users/{name}", None, 404, NOT_FOUND),
+                ("DELETE", f"/api/v2/templates/{up.template}", None, 200, "Template has been deleted!"),
+                ("GET", f"/api/v2/templates/{up.template}", None, 404, NOT_FOUND),
+                ("DELETE", f"/api/v2/templates/{up.template}", None, 404, NOT_FOUND),
+                ("POST", "/api/v2/users/me/workspaces", own, 400),
+            ]
+            await _expect(up.owner, gone)
+            assert (await member.api("GET", "/users/me")).status_code == 401, "its keys went with it"
+            assert [user["username"] for user in (await up.owner.get("/users"))["users"]] == ["owner"]
+            assert await up.owner.get("/templates") == []
+
+    asyncio.run(check())
+
+
 def test_files_are_stored_once(database: str) -> None:
     async def check() -> None:
         async with site(database) as up:
