@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import secrets
 import tarfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -27,23 +27,32 @@ _OWNERS = 12
 
 
 @dataclass(frozen=True)
-class World:
-    """What was made: the admin's token, one token per load user, the template, the watched workspaces."""
+class Owner:
+    """The first user of a deployment: made once, and there as long as its stack. The password is kept in memory only."""
 
+    email: str
+    username: str
+    password: str
+
+
+@dataclass(frozen=True)
+class World:
+    """What was made: the owner's session token, one token per load user, the template, the watched workspaces."""
+
+    owner: Owner
     admin: str
     user_tokens: list[str]
     template: str
     workspaces: list[str]
 
 
-async def bootstrap(api: Api, run: str, users: int, workspaces: int) -> World:
-    """Make the world; raises StackError naming the call and the answer that was not as expected."""
-    # Generated per run and forgotten with it; the class mix satisfies any password policy.
-    password = f"Ch4os!{secrets.token_urlsafe(18)}"
-    email = f"admin-{run}@chaos.invalid"
-    first = {"email": email, "username": f"chaos-{run}-admin", "password": password, "trial": False}
-    await _call(api, "POST", "/users/first", first)
-    login = await _call(api, "POST", "/users/login", {"email": email, "password": password})
+async def bootstrap(api: Api, run: str, users: int, workspaces: int, owner: Owner | None = None) -> World:
+    """Make the world; raises StackError naming the call and the answer that was not as expected.
+
+    `owner` is that of a stack that served a run before; a deployment without one gets its first user.
+    """
+    owner = owner or await _first_user(api, run)
+    login = await _call(api, "POST", "/users/login", {"email": owner.email, "password": owner.password})
     admin = str(login["session_token"])
     orgs = await _call(api, "GET", "/organizations", token=admin, expect=(200,))
     org = str(orgs[0]["id"])
@@ -56,7 +65,14 @@ async def bootstrap(api: Api, run: str, users: int, workspaces: int) -> World:
         await create_workspace(api, token, template, f"load-{number}-{run}")
     for workspace in made:
         await _until_built(api, admin, f"/workspaces/{workspace}", ("latest_build", "job"))
-    return World(admin, tokens, template, made)
+    return World(owner, admin, tokens, template, made)
+
+
+async def _first_user(api: Api, run: str) -> Owner:
+    # Generated per stack and forgotten with it; the class mix satisfies any password policy.
+    owner = Owner(f"admin-{run}@chaos.invalid", f"chaos-{run}-admin", f"Ch4os!{secrets.token_urlsafe(18)}")
+    await _call(api, "POST", "/users/first", asdict(owner) | {"trial": False})
+    return owner
 
 
 async def create_workspace(api: Api, token: str, template: str, name: str) -> str:

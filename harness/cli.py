@@ -125,32 +125,25 @@ def demo(scenario: str, **flags: Any) -> None:
 @click.option("--tag", "tags", multiple=True, help="Scenarios with this tag; may be repeated.")
 @click.option("--repeat", type=click.IntRange(1, 1000), default=1, show_default=True, help="Rounds of the whole suite.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first run that does not pass.")
+@click.option("--fresh", is_flag=True, help="A fresh stack for every run, also where the last one is as good as new.")
 def run(names: tuple[str, ...], expression: str | None, tags: tuple[str, ...], **flags: Any) -> None:
     """Run one scenario, or a suite of them one after the other, and judge each."""
     from harness.selection import select
 
-    repeat, fail_fast = flags.pop("repeat"), flags.pop("fail_fast")
+    repeat, fail_fast, fresh = flags.pop("repeat"), flags.pop("fail_fast"), flags.pop("fresh")
     if not names and expression is None and not tags:
         raise click.UsageError("say which: -s NAME, -k EXPRESSION or --tag TAG; see `coder-chaos list scenarios`")
     chosen = select(names, expression, tags)
     if len(chosen) * repeat == 1:
         _run(chosen[0], flags)
-    _suite(chosen, repeat, flags, fail_fast=fail_fast)
+    _suite(chosen, repeat, flags, fail_fast=fail_fast, fresh=fresh)
 
 
-def _suite(chosen: list[Scenario], repeat: int, flags: dict[str, Any], *, fail_fast: bool) -> NoReturn:
+def _suite(chosen: list[Scenario], repeat: int, flags: dict[str, Any], *, fail_fast: bool, fresh: bool) -> NoReturn:
     from harness import suite
-    from harness.session import run_one, say_to_stderr
+    from harness.session import say_to_stderr
 
-    settings = _resolve(flags)
-
-    def play(scenario: Scenario, number: int) -> suite.Played:
-        own = settings if settings.seed is None else settings.model_copy(update={"seed": settings.seed + number})
-        verdict, _, directory, code = run_one(scenario, own, say=say_to_stderr)
-        say_to_stderr(f"{verdict.status}  {scenario.name}  {verdict.why}")
-        return suite.Played(scenario.name, number, str(verdict.status), verdict.why, code, directory)
-
-    played = suite.play_all(chosen, repeat, play, fail_fast=fail_fast)
+    played = suite.play(chosen, repeat, _resolve(flags), say=say_to_stderr, fail_fast=fail_fast, fresh=fresh)
     click.echo(suite.table(played, len(chosen) * repeat), nl=False)
     for bad in [run for run in played if run.code and run.directory]:
         click.echo(f"report  coder-chaos report {bad.directory}")

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from harness.api import Scenario
     from harness.config import Settings
     from harness.eventlog import EventLog
-    from harness.stack import Open, Stack
+    from harness.keep import Keep
+    from harness.stack import Look, Open, Stack
     from harness.timings import Env
 
 _STEADY_SLOTS = 60
@@ -51,6 +52,22 @@ class Request:
     server_env: Mapping[str, str]
     command: Sequence[str]
     say: Callable[[str], None]
+    keep: Keep | None = None
+    """In a suite: who has the stack before this run, or after it."""
+    stack_use: dict[str, Any] | None = None
+    """As in the header."""
+
+
+def asked_of(settings: Settings, server_env: Mapping[str, str]) -> StackRequest:
+    """Give what a run with these settings asks of its backend: all that the start of a stack depends on."""
+    return StackRequest(
+        replicas=settings.replicas,
+        time_scale=settings.time_scale,
+        balancer=settings.env.balancer,
+        coder=str(settings.coder.absolute()) if settings.coder else None,  # it starts in a folder of its own
+        server_env=server_env,
+        ports=settings.ports,
+    )
 
 
 class Asked(HarnessError):  # noqa: N818 - it ends a run early; it is no error
@@ -72,6 +89,11 @@ class Course:
     ) -> None:
         self.request, self.env, self.plan, self.log, self.now_ns = request, env, plan, log, now_ns
         self._asked = asked
+        self.asked = asked_of(request.settings, request.server_env)
+        self.stack: Stack | None = None
+        self.look: Look
+        """Of the stack, before this run made anything."""
+        self.world: bootstrap.World
         self.injected = False
         self.sealed = False
 
@@ -88,18 +110,11 @@ class Course:
         context = Context(
             request.run, request.directory, self.emit, request.say, settings.cache_dir, settings.state_dir
         )
-        asked = StackRequest(
-            replicas=settings.replicas,
-            time_scale=settings.time_scale,
-            balancer=self.env.balancer,
-            coder=str(settings.coder.absolute()) if settings.coder else None,  # it starts in a folder of its own
-            server_env=request.server_env,
-            ports=settings.ports,
-        )
         began = self.now_ns()
-        request.say(f"starting {settings.replicas} replicas, PostgreSQL, Toxiproxy and the balancer")
-        stack = await stack_.enter_async_context(request.open(asked, context))
-        took = (self.now_ns() - began) / 1e9
+        self.stack, owner = await self._stack(stack_, context)
+        stack, took = self.stack, (self.now_ns() - began) / 1e9
+        if request.keep is not None:
+            self.look = await stack.look()
         self.emit(
             ev.StackReady(
                 targets=stack.topology(), time_scale=stack.time_scale, version=stack.version, took_s=round(took, 3)
@@ -107,11 +122,27 @@ class Course:
         )
         request.say(f"stack up in {took:.1f} s: {stack.version}")
         users = users_for(settings.size)
-        world = await bootstrap.bootstrap(stack.api("balancer"), request.run, users, settings.writers + watching.QUIET)
+        self.world = world = await bootstrap.bootstrap(
+            stack.api("balancer"), request.run, users, settings.writers + watching.QUIET, owner
+        )
         self.emit(ev.Bootstrapped(users=users, workspaces=world.workspaces))
         watched = watching.sessions(settings, world.workspaces, world.admin)
         plan = MeterPlan(watching.lanes(stack, world.admin), watched, seed=request.seed)
         await self._measured(stack, world, plan)
+
+    async def _stack(self, exits: AsyncExitStack, context: Context) -> tuple[Stack, bootstrap.Owner | None]:
+        """Give the stack of the run before, with the first user that it has by now, or a fresh one."""
+        request, use = self.request, self.request.stack_use
+        if request.keep is not None and use is not None and use["reused"]:
+            count = len(use["before"])
+            request.say(
+                f"stack reused: {use['started_by']} started it, {count} {'runs' if count > 1 else 'run'} before"
+            )
+            return await request.keep.lend(exits, context)
+        if use is not None:
+            request.say(f"fresh stack: {use['why']}")
+        request.say(f"starting {request.settings.replicas} replicas, PostgreSQL, Toxiproxy and the balancer")
+        return await exits.enter_async_context(request.open(self.asked, context)), None
 
     async def _measured(self, stack: Stack, world: bootstrap.World, meter_plan: MeterPlan) -> None:
         """Load, probes, writers and the body; they end in the opposite order of their start."""

@@ -39,6 +39,9 @@ class Header(Event):
     git: str | None = None
     harness: str = ""
     """The harness's own process, pid@start."""
+    stack_use: dict[str, Any] | None = None
+    """In a suite: `{reused, why, started_by, before}`. `why` says why the stack is fresh, `started_by` is the run that
+    started it, `before` are the runs that it served. None for a run of its own, whose stack is always fresh."""
 
 
 @dataclass(frozen=True, kw_only=True)

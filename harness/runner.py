@@ -101,12 +101,23 @@ async def execute(request: Request, stop: Stop) -> tuple[Verdict, str]:
                 _try(log, lambda: log.emit(broken), told=full)
                 if full:
                     log.refused = RunDirError(why)  # what still fits into the last block is no evidence
-            # Evidence is complete before anything is torn down; a teardown error is a field of its own.
             stop.late = run.sealed = True
-            _try(log, lambda: log.emit(ev.Sealed(wall_ns=time.time_ns())))
-            _try(log, lambda: write_manifest(request.directory))
-            verdict, report = conclude(request.directory)
-            _try(log, lambda: save(request.directory, verdict, report))
+            verdict, report = await _conclude(run, stack, stop)
+    return verdict, report
+
+
+async def _conclude(run: Course, exits: AsyncExitStack, stop: Stop) -> tuple[Verdict, str]:
+    """Seal, judge and save: evidence is complete before anything is torn down; a teardown error is a field of its own.
+
+    Only then a suite may take the stack out of `exits`.
+    """
+    log, directory, keep = run.log, run.request.directory, run.request.keep
+    _try(log, lambda: log.emit(ev.Sealed(wall_ns=time.time_ns())))
+    _try(log, lambda: write_manifest(directory))
+    verdict, report = conclude(directory)
+    _try(log, lambda: save(directory, verdict, report))
+    if keep is not None:
+        await keep.settle(run, verdict, exits, stop)
     return verdict, report
 
 
@@ -125,6 +136,7 @@ def _header(request: Request, env: Env) -> ev.Header:
         command=list(request.command),
         git=_git(),
         harness=str(proc.ref(os.getpid())),
+        stack_use=request.stack_use,
     )
 
 

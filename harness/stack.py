@@ -167,6 +167,18 @@ class LoadRequest:
     seed: int
 
 
+@dataclass(frozen=True)
+class Look:
+    """What a stack is made of at one moment. `processes` are its targets as `pid@start`, `states` as in `targets.State`.
+
+    `held` names what a fault may have left behind, one line each: a toxic, an armed undo, a limit, a helper that runs.
+    """
+
+    processes: Mapping[str, str]
+    states: Mapping[str, str]
+    held: Sequence[str] = ()
+
+
 class Stack(Protocol):
     """An open stack. It is closed by leaving the context that `open` gave."""
 
@@ -201,6 +213,12 @@ class Stack(Protocol):
 
     async def ready(self, name: str) -> None:
         """Wait until a (re)started target can be used as before; raise StackError with its last log lines."""
+
+    async def look(self) -> Look:
+        """Look at every process, and for what faults may have left."""
+
+    async def turn(self, context: Context) -> None:
+        """Serve another run: files, logs, events and the keeper's words go to its directory from now on."""
 
 
 Open = Callable[[StackRequest, Context], AbstractAsyncContextManager[Stack]]

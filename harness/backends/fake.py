@@ -19,9 +19,12 @@ from harness.fake.life import FakeProcess, run_steps
 from harness.fake.load import FILE, FakeLoad
 from harness.fake.meter import FakeMeter
 from harness.fake.site import Site
+from harness.stack import Look
+from harness.tidy import LEFT, SCHEMA
 from harness.truth import SQL
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from harness.safety.undo import Outcome, Step
@@ -36,12 +39,13 @@ class FakeStack:
     name = NAME
     version = VERSION
 
-    def __init__(self, site: Site, request: StackRequest) -> None:
+    def __init__(self, site: Site, request: StackRequest, context: Context) -> None:
         self.site = site
+        self.context = context
         self.time_scale = request.time_scale
         self.targets: Sequence[FakeProcess] = list(site.processes.values())
         self._timeout_s = request.start_timeout_s
-        self._armed: dict[str, list[Step]] = {}
+        self._armed: dict[str, tuple[list[Step], asyncio.TimerHandle]] = {}
 
     def topology(self) -> list[dict[str, Any]]:
         """Targets with their addresses."""
@@ -77,20 +81,32 @@ class FakeStack:
 
     async def arm(self, fault: str, revert_by_ns: int, steps: Sequence[Step]) -> None:
         """Keep the undo, and run it when its time is up."""
-        self._armed[fault] = list(steps)
-        self.site.loop.call_at(revert_by_ns / 1e9, lambda: run_steps(self._armed.pop(fault, []), self.site.processes))
+
+        def revert() -> None:
+            self._armed.pop(fault)
+            run_steps(list(steps), self.site.processes)
+
+        # The next run on this stack names its faults alike: the timer must end with the fault.
+        self._armed[fault] = list(steps), self.site.loop.call_at(revert_by_ns / 1e9, revert)
 
     async def undo(self, fault: str) -> list[Outcome]:
         """Run the armed undo and disarm it; raises StackError when nothing is armed."""
         if fault not in self._armed:
             raise StackError(f"fault {fault!r} is not armed; armed are {', '.join(sorted(self._armed)) or 'none'}")
-        return run_steps(self._armed.pop(fault), self.site.processes)
+        steps, timer = self._armed.pop(fault)
+        timer.cancel()
+        return run_steps(steps, self.site.processes)
 
     async def sql(self, query: str, *args: Any) -> list[tuple[Any, ...]] | None:
-        """Answer the one query of the truth check."""
-        if query != SQL:
-            raise StackError(f"the fake's database knows one query, harness.truth.SQL, not {query[:60]!r}")
-        return self.site.store.builds(args[0])
+        """Answer the queries of the harness: the truth, what a run left, the version of the schema."""
+        known: dict[str, Callable[..., list[tuple[Any, ...]]]] = {
+            SQL: self.site.store.builds,
+            LEFT: self.site.store.left,
+            SCHEMA: lambda: [(1, False)],
+        }
+        if query not in known:
+            raise StackError(f"the fake's database knows the harness's own queries only, not {query[:60]!r}")
+        return known[query](*args)
 
     async def ready(self, name: str) -> None:
         """Wait until a target can be used as before."""
@@ -101,15 +117,29 @@ class FakeStack:
             return
         raise StackError(f"{name}: not ready within {self._timeout_s:g} s; it is {process.now}")
 
+    async def look(self) -> Look:
+        """Every modelled process, delays, limits, and what is armed."""
+        held = [f"{t.name}: the delay {name} is on" for t in self.targets for name in t.delays_ms]
+        held += [f"{t.name}: held to {t.cpu} % of a processor" for t in self.targets if t.cpu < 100]
+        held += [f"the undo of {fault} is still armed" for fault in self._armed]
+        states = {t.name: t.now for t in self.targets}
+        return Look({t.name: str(t.process) for t in self.targets}, states, held)
+
+    async def turn(self, context: Context) -> None:
+        """Serve another run."""
+        self.context, self.site.directory = context, context.directory
+        for process in self.targets:
+            context.emit(ev.ResourceCreated(what="model", name=process.name, ref=str(process.process)))
+
 
 @asynccontextmanager
 async def open(request: StackRequest, context: Context) -> AsyncIterator[FakeStack]:  # noqa: A001 - the backends' verb
     """Open a stack in memory."""
     site = Site(request, context.directory, context.run)
-    stack = FakeStack(site, request)
+    stack = FakeStack(site, request, context)
     for process in stack.targets:
         context.emit(ev.ResourceCreated(what="model", name=process.name, ref=str(process.process)))
-        process.happened.append(_reporter(process, context))
+        process.happened.append(_reporter(process, stack))
     for name in site.replicas:
         await stack.ready(name)
     await anyio.sleep(
@@ -121,14 +151,14 @@ async def open(request: StackRequest, context: Context) -> AsyncIterator[FakeSta
         for process in stack.targets:
             process.happened.clear()
             process.life.die()
-        (context.directory / "teardown.json").write_text(json.dumps({"left": []}) + "\n")
+        (stack.context.directory / "teardown.json").write_text(json.dumps({"left": []}) + "\n")
 
 
-def _reporter(process: FakeProcess, context: Context) -> Callable[[str], None]:
+def _reporter(process: FakeProcess, stack: FakeStack) -> Callable[[str], None]:
     def happened(what: str) -> None:
         if what == "died":
-            context.emit(ev.ProcessExited(name=process.name, pid=process.process.pid, code=-9))
+            stack.context.emit(ev.ProcessExited(name=process.name, pid=process.process.pid, code=-9))
         elif what == "started":
-            context.emit(ev.ResourceCreated(what="model", name=process.name, ref=str(process.process)))
+            stack.context.emit(ev.ResourceCreated(what="model", name=process.name, ref=str(process.process)))
 
     return happened

@@ -28,9 +28,11 @@ from harness.local import postgres, services
 from harness.local.meter import start_meter
 from harness.local.ports import free_ports
 from harness.local.process import LocalProcess, Site
+from harness.safety import proc
 from harness.safety.link import open_keeper
 from harness.safety.registry import Registration
 from harness.safety.spec import Spec
+from harness.stack import Look
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
 NAME = "local"
 USERS_PER_PROCESS = 100
+KEEPER_LOG = "keeper.jsonl"
 
 
 def prepare(cache: Path, say: Callable[[str], None]) -> None:
@@ -158,6 +161,27 @@ class LocalStack:
         """Wait until a replica answers again."""
         await services.answers(self.target(name), self.request.start_timeout_s)
 
+    async def look(self) -> Look:
+        """What kernel, keeper and Toxiproxy say; of limits, what a fault would have made."""
+        ours = {t.name: self.site.keeper.processes[t.name] for t in self.targets}
+        states = {name: proc.state(process) for name, process in ours.items()}
+        held = [f"the undo of {fault} is still armed" for fault in self.site.keeper.armed]
+        helpers = {name: process for name, process in self.site.keeper.processes.items() if name not in ours}
+        held += [f"{name} still runs" for name, process in helpers.items() if proc.state(process) != "gone"]
+        held += [f"the cgroup {path} is still there" for path in self.site.registration.cgroups if path.exists()]
+        held += await services.toxics(self.targets)
+        return Look({name: str(process) for name, process in ours.items()}, states, held)
+
+    async def turn(self, context: Context) -> None:
+        """Let the keeper, the logs and the registration follow the next run; its processes are recorded in its events."""
+        await self.site.keeper.turn(context.directory / KEEPER_LOG)
+        await anyio.to_thread.run_sync(self.site.logs.turn, context.directory, [t.name for t in self.targets])
+        self.site.context = context
+        self.site.registration.run_dir = context.directory
+        context.emit(ev.ResourceCreated(what="folder", name="temp", ref=str(self.site.temp)))
+        for target in self.targets:
+            self.site.record(target.name, target.process)
+
 
 @asynccontextmanager
 async def open(request: StackRequest, context: Context) -> AsyncIterator[LocalStack]:  # noqa: A001 - the backends' verb
@@ -168,7 +192,7 @@ async def open(request: StackRequest, context: Context) -> AsyncIterator[LocalSt
     left: list[str] = []
     try:
         async with AsyncExitStack() as stack:
-            keeper = await stack.enter_async_context(open_keeper(context.directory / "keeper.jsonl"))
+            keeper = await stack.enter_async_context(open_keeper(context.directory / KEEPER_LOG))
             stack.callback(lambda: left.extend(keeper.left))
             registration.keeper = keeper.ref
             registration.update()
@@ -176,15 +200,22 @@ async def open(request: StackRequest, context: Context) -> AsyncIterator[LocalSt
             temp.mkdir(mode=0o711)
             context.emit(ev.ResourceCreated(what="folder", name="temp", ref=str(temp)))
             site = Site(context, keeper, registration, temp)
-            keeper.on_exit = lambda name, ref, code: _tell(context, ev.ProcessExited(name=name, pid=ref.pid, code=code))
-            keeper.on_revert = lambda fault, why, outcomes: _tell(context, _reverted(context, fault, why, outcomes))
+            # Of whichever run the stack serves by then.
+            keeper.on_exit = lambda name, ref, code: _tell(
+                site.context, ev.ProcessExited(name=name, pid=ref.pid, code=code)
+            )
+            keeper.on_revert = lambda fault, why, outcomes: _tell(
+                site.context, _reverted(site.context, fault, why, outcomes)
+            )
             client = await stack.enter_async_context(http_client())
             opened = LocalStack(site, request, client)
             await opened.start()
             yield opened
     finally:
         left += keeper.left if "keeper" in locals() else []
-        _finish(context.directory, registration, sorted(set(left)))
+        if "site" in locals():
+            site.logs.close()
+        _finish(registration, sorted(set(left)))
 
 
 def _tell(context: Context, event: ev.Event) -> None:
@@ -200,9 +231,9 @@ def _reverted(context: Context, fault: str, why: str, outcomes: Sequence[Outcome
     return ev.FaultUndone(fault=fault, before_ns=now, after_ns=now, outcomes=rows, by="keeper")
 
 
-def _finish(directory: Path, registration: Registration, left: list[str]) -> None:
+def _finish(registration: Registration, left: list[str]) -> None:
     try:
-        (directory / "teardown.json").write_text(json.dumps({"left": left}) + "\n")
+        (registration.run_dir / "teardown.json").write_text(json.dumps({"left": left}) + "\n")
     except OSError as error:
         if left:
             print(f"teardown.json could not be written: {error.strerror}; left: {left}", file=sys.stderr)  # noqa: T201

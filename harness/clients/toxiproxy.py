@@ -71,6 +71,18 @@ class Toxiproxy:
         found: dict[str, int] = await self._do(f"read {proxy}", lambda: _latencies(self._server.get_proxy(proxy)))
         return found
 
+    async def toxics(self, proxy: str) -> list[str]:
+        """Names of all toxics of a proxy, of whatever type; raises HarnessError too when the proxy is switched off."""
+
+        def work() -> list[str]:
+            found = self._server.get_proxy(proxy)
+            if not found.enabled:
+                raise HarnessError(f"toxiproxy at {self._where}: proxy {proxy} is switched off")
+            return sorted(toxic.name for toxic in found.toxics().values())
+
+        names: list[str] = await self._do(f"read {proxy}", work)
+        return names
+
     async def _do(self, what: str, work: Callable[[], Any]) -> Any:
         try:
             with anyio.fail_after(TIMEOUT_S * 3):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from harness.fake.life import Died
+from harness.fake.removal import listing, removed, view
 from harness.fake.store import Build, Job, Workspace
 from harness.stack import Answer, NoAnswer
 
@@ -103,7 +104,7 @@ class _Handler:
 
     def __init__(self, site: Site, replica: Replica, life: Life, token: str | None) -> None:
         self.site, self.replica, self.life, self.store = site, replica, life, site.store
-        self.user = self.store.tokens.get(token or "")
+        self.token, self.user = token, self.store.tokens.get(token or "")
 
     async def answer(self, what: str, body: Any) -> Answer:
         for pattern, public, handle in _ROUTES:
@@ -165,8 +166,10 @@ class _Handler:
     async def version_read(self, _body: Any, match: re.Match[str]) -> Answer:
         return Answer(200, {"id": match[1], "job": {"status": self.store.versions[match[1]]}})
 
-    async def template(self, _body: Any, _match: re.Match[str]) -> Answer:
-        return Answer(201, {"id": self.store.new_id()})
+    async def template(self, body: Any, _match: re.Match[str]) -> Answer:
+        template = self.store.new_id()
+        self.store.templates[template] = body["name"]
+        return Answer(201, {"id": template})
 
     async def user_create(self, body: Any, _match: re.Match[str]) -> Answer:
         user = self.store.new_id()
@@ -179,17 +182,19 @@ class _Handler:
     async def create(self, body: Any, _match: re.Match[str]) -> Answer:
         if self.store.by_name(body["name"]):
             return Answer(409, {"message": f"Workspace {body['name']!r} already exists."})
-        workspace, build = Workspace(self.store.new_id(), body["name"]), Build(1, "start")
+        workspace, build = Workspace(self.store.new_id(), body["name"], owner=str(self.user)), Build(1, "start")
         await self._commit(lambda: self.store.add_build(workspace, build))
         return Answer(201, {"id": workspace.id, "name": workspace.name})
 
     async def by_name(self, _body: Any, match: re.Match[str]) -> Answer:
         found = self.store.by_name(match[1])
-        return Answer(200, _view(found)) if found else _NOT_FOUND
+        return Answer(200, view(found)) if found else _NOT_FOUND
 
     async def read(self, _body: Any, match: re.Match[str]) -> Answer:
         found = self.store.workspaces.get(match[1])
-        return Answer(200, _view(found)) if found else _NOT_FOUND
+        if found and found.deleted:
+            return Answer(410, {"message": f"Workspace {found.id!r} was deleted"})
+        return Answer(200, view(found)) if found else _NOT_FOUND
 
     async def builds(self, _body: Any, match: re.Match[str]) -> Answer:
         found = self.store.workspaces.get(match[1])
@@ -198,7 +203,7 @@ class _Handler:
 
     async def build(self, body: Any, match: re.Match[str]) -> Answer:
         found = self.store.workspaces.get(match[1])
-        if found is None:
+        if found is None or found.deleted:
             return _NOT_FOUND
         if found.builds[-1].status == "pending":
             return Answer(409, {"message": "A workspace build is already active."})
@@ -213,16 +218,24 @@ class _Handler:
     async def replicas(self, _body: Any, _match: re.Match[str]) -> Answer:
         return Answer(200, [_row(member) for member in self.replica.members()])
 
+    async def listed(self, _body: Any, match: re.Match[str]) -> Answer:
+        """Workspaces, templates or users that are there."""
+        return Answer(200, listing(self.store, match[1]))
+
+    async def remove(self, _body: Any, match: re.Match[str]) -> Answer:
+        return removed(self.store, match[1], match[2])
+
+    async def logout(self, _body: Any, _match: re.Match[str]) -> Answer:
+        self.store.tokens = {token: user for token, user in self.store.tokens.items() if token != self.token}
+        return Answer(200, {"message": "Logged out!"})
+
+    async def read_all(self, _body: Any, _match: re.Match[str]) -> Answer:
+        return Answer(204, "")
+
     def _token(self, user: str) -> str:
         token = self.store.new_id()
         self.store.tokens[token] = user
         return token
-
-
-def _view(workspace: Workspace) -> dict[str, Any]:
-    last = workspace.builds[-1]
-    build = {"build_number": last.number, "transition": last.transition, "job": {"status": last.status}}
-    return {"id": workspace.id, "name": workspace.name, "latest_build": build}
 
 
 def _row(member: Member) -> dict[str, Any]:
@@ -239,6 +252,10 @@ _ROUTES = [
     _route("POST /users/first", _Handler.first, public=True),
     _route("POST /users/login", _Handler.login, public=True),
     _route("GET /users/me", _Handler.me),
+    _route("POST /users/logout", _Handler.logout),
+    _route("PUT /notifications/inbox/mark-all-as-read", _Handler.read_all),
+    _route(r"GET /(workspaces|templates|users)(?:\?[^/]+)?", _Handler.listed),
+    _route("DELETE /(templates|users)/*", _Handler.remove),
     _route("GET /organizations", _Handler.organizations),
     _route("POST /files", _Handler.file),
     _route("POST /organizations/*/templateversions", _Handler.version),

@@ -71,6 +71,7 @@ class FakeMeter:
         self._over = True
         for watcher in self._watchers:
             watcher.stop()
+            self._site.store.committed.remove(watcher.changed)
         self._report(final=True)
         self.files.close()
 

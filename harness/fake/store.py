@@ -26,6 +26,8 @@ class Workspace:
     id: str
     name: str
     builds: list[Build] = field(default_factory=list)
+    owner: str = ""
+    deleted: bool = False
 
 
 @dataclass
@@ -55,6 +57,7 @@ class Store:
         self.tokens: dict[str, str] = {}
         """Session token to user id."""
         self.users: dict[str, str] = {}
+        self.templates: dict[str, str] = {}
         self.workspaces: dict[str, Workspace] = {}
         self.versions: dict[str, str] = {}
         """Template version to the status of its import."""
@@ -81,6 +84,7 @@ class Store:
 
         def finish() -> None:
             build.status = "succeeded"
+            workspace.deleted |= build.transition == "delete"
             self.changed(workspace)
 
         self.post(Job(finish, workspace))
@@ -92,8 +96,15 @@ class Store:
             listener(workspace)
 
     def by_name(self, name: str) -> Workspace | None:
-        """Workspace of that name."""
-        return next((w for w in self.workspaces.values() if w.name == name), None)
+        """Workspace of that name, unless it was deleted."""
+        return next((w for w in self.workspaces.values() if w.name == name and not w.deleted), None)
+
+    def left(self, run: str, owner: str) -> list[tuple[Any, ...]]:
+        """Rows as `harness.tidy.LEFT` asks for them: what bears the run's id, but for the owner."""
+        names = [f"workspace {w.name}" for w in self.workspaces.values() if not w.deleted]
+        names += [f"template {name}" for name in self.templates.values()]
+        names += [f"user {name}" for name in self.users.values() if name != owner]
+        return [(name,) for name in names if run in name]
 
     def builds(self, ids: list[str]) -> list[tuple[Any, ...]]:
         """Rows as `harness.truth.SQL` asks for them: workspace, number, transition, how many times."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from signal import Signals
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ import anyio
 
 from harness import events as ev
 from harness.errors import KeeperLost, StackError
+from harness.local.logs import FOLDER, Logs
 from harness.safety import proc, undo
 
 if TYPE_CHECKING:
@@ -42,11 +43,15 @@ class Site:
     keeper: Keeper
     registration: Registration
     temp: Path
+    logs: Logs = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Know where logs go."""
+        self.logs = Logs(self.temp / "logs", self.context.directory)
 
     async def spawn(self, spec: Spec, fds: tuple[int, ...] = ()) -> proc.ProcessRef:
         """Start a process under the keeper, its output in the run's `logs/`, and record that it exists."""
-        log = self.log(spec.name)
-        log.parent.mkdir(exist_ok=True)
+        log = self.logs.path(spec.name)
         spec = replace(spec, stderr=log if spec.stderr is None else spec.stderr, cwd=self.temp)
         if spec.stdout is None:
             spec = replace(spec, stdout=log)
@@ -62,7 +67,7 @@ class Site:
 
     def log(self, name: str) -> Path:
         """Log file of a process."""
-        return self.context.directory / "logs" / f"{name}.log"
+        return self.context.directory / FOLDER / f"{name}.log"
 
     async def until(self, name: str, ready: Callable[[], Awaitable[bool]], timeout_s: float, what: str) -> None:
         """Poll `ready` until it is true; raise StackError with the last log lines on death or deadline."""

@@ -133,6 +133,16 @@ async def balancer(site: Site, port: int, replicas: Sequence[LocalProcess], chec
     return target
 
 
+async def toxics(targets: Sequence[LocalProcess]) -> list[str]:
+    """One line for each toxic that a listener of a replica has now; raises HarnessError when Toxiproxy does not say."""
+    found = []
+    for target in targets:
+        if isinstance(target, LocalReplica):
+            on = await Toxiproxy(target.proxy).toxics(target.name)
+            found += [f"{target.name}: the toxic {name} is on" for name in on]
+    return found
+
+
 async def version(target: LocalProcess) -> str:
     """Version a replica reports."""
     async with http_client() as client:

@@ -38,7 +38,7 @@ class Throttle:
 
     @property
     def _group(self) -> Path | None:
-        return self._hierarchy.root / f"chaos-{self.site.context.run}-{self.name}" if self._hierarchy else None
+        return self._hierarchy.root / f"chaos-{self.site.registration.run}-{self.name}" if self._hierarchy else None
 
     def undo(self) -> undo.Step:
         """Step that lets it run again."""
@@ -50,7 +50,8 @@ class Throttle:
             env = clean_env({"PYTHONPATH": str(data_root())} if (data_root() / "harness").is_dir() else None)
             await self.site.spawn(Spec(f"cycler-{self.name}", cycler.argv(self.process, percent), env, nice=-10))
             return
-        self.site.registration.cgroups.append(self._group)
+        if self._group not in self.site.registration.cgroups:
+            self.site.registration.cgroups.append(self._group)
         self.site.registration.update()
         self.site.context.emit(ev.ResourceCreated(what="cgroup", name=self.name, ref=str(self._group)))
         pids = [self.process.pid, *(below.pid for below in proc.descendants(self.process.pid))]

@@ -44,6 +44,9 @@ def _head(run: RunView, verdict: Verdict) -> str:
     ]
     if run.stack and "standin" in run.stack.version:
         lines.append(f"  [{STRIP}]")
+    use = run.header.stack_use
+    if use and use["reused"]:
+        lines.append(f"  [stack reused: started by run {use['started_by']}, {_runs(use['before'])} before this one]")
     lines += [f"  {run.header.promise}", f"  why: {verdict.why}"]
     lines += [
         f"  warning: known issue {issue.id} ({issue.issue}) was to be looked at again by {issue.expires}; renew or remove it"
@@ -51,6 +54,10 @@ def _head(run: RunView, verdict: Verdict) -> str:
         if issue.expired(run.header.wall_ns)
     ]
     return "\n".join(lines)
+
+
+def _runs(before: list[str]) -> str:
+    return f"{len(before)} run{'s' if len(before) > 1 else ''} ({', '.join(before)})"
 
 
 def _objectives(verdict: Verdict) -> str:
@@ -212,7 +219,10 @@ def _foot(run: RunView) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in sorted(header.versions.items()))
     lines = ["ENVIRONMENT"]
     if stack:
-        lines.append(f"  stack {header.stack}, {run.env.replicas} replicas, up in {stack.took_s:.1f} s")
+        use = header.stack_use
+        came = f"reused after {_runs(use['before'])}" if use and use["reused"] else f"up in {stack.took_s:.1f} s"
+        fresh = f", fresh: {use['why']}" if use and not use["reused"] else ""
+        lines.append(f"  stack {header.stack}, {run.env.replicas} replicas, {came}{fresh}")
         lines.append(f"  server {stack.version}, time scale {stack.time_scale:g}")
     offsets = [row["wall_offset_ns"] for row in run.vitals if row.get("wall_offset_ns")]
     if offsets and max(offsets) - min(offsets) > _STEP_NS:

@@ -18,7 +18,15 @@ class Log:
     def __init__(self, path: Path) -> None:
         self._fd: int | None = None
         with suppress(OSError):
-            self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            self._fd = _open(path)
+
+    def turn(self, path: Path) -> None:
+        """Go on in another file; raises OSError, and then goes on in the old one."""
+        fd, old = _open(path), self._fd
+        self.write("turned", to=path)
+        self._fd = fd
+        if old is not None:
+            os.close(old)
 
     def write(self, ev: str, **facts: Any) -> None:
         """Append one line, or lose it if it cannot be written."""
@@ -26,3 +34,7 @@ class Log:
         if self._fd is not None:
             with suppress(OSError):
                 os.write(self._fd, line.encode() + b"\n")
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)

@@ -5,6 +5,7 @@ Standard library only: the keeper process imports this.
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
@@ -65,6 +66,7 @@ class Operations:
             "disarm": self._disarm,
             "undo": self._undo,
             "own": self._own,
+            "turn": self._turn,
             "down": self._down,
         }
 
@@ -168,6 +170,19 @@ class Operations:
         if not path.is_absolute() or not path.name.startswith("chaos-"):
             raise ValueError(f"{path} is not a folder of ours: its own name must start with chaos-")
         self.owned.append(path)
+        return {}
+
+    def _turn(self, request: _Request) -> Reply:
+        """Write to another run's log from now on; the processes go on."""
+        path = Path(str(request.args["path"]))
+        if not path.is_absolute():
+            raise ValueError(f"{path} is not absolute")
+        if self.armed:
+            raise ValueError(f"{', '.join(self.armed)} is armed: its run is not over")
+        self._log.turn(path)
+        self._log.write(
+            "turned", to=path, pid=os.getpid(), alive={c.spec.name: str(c.ref) for c in self._children.alive()}
+        )
         return {}
 
     def _down(self, request: _Request) -> None:

@@ -157,6 +157,15 @@ class Keeper:
         await self._calls.ask("own", path=str(path))
         self._leftovers.owned.append(path)
 
+    async def turn(self, log: Path) -> None:
+        """Serve another run: its log, an absolute path, is written from now on. Raises StackError while a fault is armed."""
+        await self._calls.ask("turn", path=str(log))
+
+    @property
+    def armed(self) -> list[str]:
+        """Faults whose undo it holds."""
+        return sorted(self._leftovers.armed)
+
     async def down(self) -> list[str]:
         """Tear everything down in good order and end the keeper; gives one line for each thing that is left."""
         self.left = (await self._calls.ask("down", within_s=_DOWN_TIMEOUT_S))["left"]

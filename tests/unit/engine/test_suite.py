@@ -68,7 +68,7 @@ def suite(*codes: int, fail_fast: bool = False, repeat: int = 1) -> list[Played]
     given = iter(codes)
     chosen = [discover.scenario("replica-kill"), discover.scenario("replica-freeze")]
 
-    def play(scenario: Scenario, number: int) -> Played:
+    def play(scenario: Scenario, number: int, following: Scenario | None) -> Played:
         code = next(given)
         if code == 5:
             raise StackError("no free port\nsecond line")
