@@ -100,6 +100,8 @@ class Operations:
         if child.code is None and child.asked:
             self._end(child)
             ended = f"killed {child.ref}, which was asked to leave and had not; "
+        elif child.code is None and proc.state(child.ref) == "gone":
+            self._end(child)  # its last threads are still ending, and until then nobody can collect it
         if child.code is None:
             return f"{name} is running already as {child.ref}"
         return f"{ended}started {name} again as {self._started(self._children.restart(name)).ref}"

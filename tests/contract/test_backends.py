@@ -9,14 +9,16 @@ import pytest
 from meter_files import check_records, enough
 from stacks import SCALE, Lab, parameters
 
-from harness import bootstrap, truth
+from harness import bootstrap, fingerprint, truth
 from harness import events as ev
+from harness.config import Settings
 from harness.errors import StackError
 from harness.loadlog import totals
 from harness.records import Outcome, read_slots
 from harness.safety import proc
-from harness.stack import LaneSpec, LoadRequest, MeterPlan, NoAnswer, WatcherSpec
+from harness.stack import Context, LaneSpec, LoadRequest, MeterPlan, NoAnswer, WatcherSpec
 from harness.targets import Freezable, Killable, Target
+from harness.tidy import LEFT, tidy
 from harness.timeline import SLOTS
 
 if TYPE_CHECKING:
@@ -204,6 +206,92 @@ def test_meter_load_and_truth(lab: Lab) -> None:
         assert by_sql is None or by_sql.builds == by_api.builds
 
     lab.run(body)
+
+
+def test_a_look_tells_what_faults_do_and_forgets_them(lab: Lab) -> None:
+    async def body(stack: Stack) -> None:
+        victim = target(stack, "coder-2")
+        before = await stack.look()
+        assert set(before.processes) == {t.name for t in stack.targets}
+        assert set(before.states.values()) == {"running"}
+        assert list(before.held) == []
+        assert fingerprint.of_processes(before, await stack.look()) is None
+        steps = [*victim.undo_slow_database("f1"), *victim.undo_throttle_cpu(), victim.undo_signal("CONT")]
+        await stack.arm("f1", later(600), steps)
+        assert "f1" in " ".join((await stack.look()).held)
+        await victim.slow_database("f1", 20)
+        await victim.throttle_cpu(50)
+        held = (await stack.look()).held
+        assert len(held) > 2, held
+        assert any("coder-2" in line for line in held)
+        assert all(o.ok for o in await stack.undo("f1"))
+        with anyio.fail_after(5):
+            while (await stack.look()).held:  # noqa: ASYNC110 - a helper takes a moment to end
+                await anyio.sleep(0.02)
+        assert fingerprint.of_processes(before, await stack.look()) is None
+        await stack.arm("f2", later(600), [victim.undo_start()])
+        await victim.signal("KILL")
+        await until(victim, "gone")
+        assert (await stack.look()).states["coder-2"] == "gone"
+        await stack.undo("f2")
+        await stack.ready("coder-2")
+        after = await stack.look()
+        assert "coder-2 is " in (fingerprint.of_processes(before, after) or "")
+        assert fingerprint.of_processes(before, after, {"coder-2"}) is None
+
+    lab.run(body)
+
+
+def test_a_stack_serves_another_run_as_it_served_the_first(lab: Lab) -> None:
+    second, seen = lab.directory.with_name("second"), list[ev.Event]()
+    second.mkdir()
+
+    async def body(stack: Stack) -> None:
+        api = stack.api("balancer")
+        world = await bootstrap.bootstrap(api, "first00", users=3, workspaces=2)
+        assert await fingerprint.of_service(stack, world.admin) is None
+        left = await stack.sql(LEFT, "first00", world.owner.username)
+        assert left is None or len(left) == 2 + 3 + 1 + 3, "workspaces of ours, of the users, the template, the users"
+        assert await tidy(stack, world.admin, world.owner, "first00") == "removed 5 workspaces, 1 template, 3 users"
+        assert not await stack.sql(LEFT, "first00", world.owner.username)
+        assert (await api.call("GET", "/users/me", token=world.admin)).status == 401, "its session is over"
+        assert (await api.call("GET", "/users/me", token=world.user_tokens[0])).status == 401
+        looked, told = await stack.look(), len(lab.events)
+        settings = Settings()
+        await stack.turn(Context("second0", second, seen.append, lambda _: None, settings.cache_dir, lab.state))
+        assert fingerprint.of_processes(looked, await stack.look()) is None
+        made = {e.name: e.ref for e in seen if isinstance(e, ev.ResourceCreated)}
+        assert looked.processes.items() <= made.items(), "the second run's journal knows its processes too"
+        again = await bootstrap.bootstrap(api, "second0", users=2, workspaces=1, owner=world.owner)
+        assert again.owner == world.owner
+        lane = LaneSpec(0, "balancer", "balancer", "fresh", "/api/v2/buildinfo", 20.0)
+        plan = MeterPlan([lane], [WatcherSpec("watch-0", again.workspaces[0], again.admin)])
+        load = LoadRequest("dashboard", 2, again.user_tokens, seed=7)
+        async with stack.meter(plan) as meter, stack.load(load) as files:
+            with anyio.fail_after(30):
+                while (await meter.tick()).get("live", 0) < 1 or not enough(second, files):
+                    pass
+        victim = target(stack, "coder-2")
+        await stack.arm("f1", later(600), [victim.undo_start()])
+        await victim.signal("KILL")
+        await until(victim, "gone")
+        assert [o.said for o in await stack.undo("f1") if not o.ok] == []
+        await stack.ready("coder-2")
+        assert [e.name for e in seen if isinstance(e, ev.ProcessExited) if e.name == "coder-2"] == ["coder-2"]
+        assert len(lab.events) == told, "nothing more is told to the run that is over"
+        assert await fingerprint.of_service(stack, again.admin) is None
+
+    lab.run(body)
+    assert (second / SLOTS).stat().st_size
+    assert not (lab.directory / SLOTS).exists()
+    assert (second / "teardown.json").read_text() == '{"left": []}\n'
+    assert not (lab.directory / "teardown.json").exists()
+    assert not [p for p in lab.state.rglob("*") if p.is_file() and "contract" in p.name]
+    if (lab.directory / "logs").exists():
+        mine, others = ((d / "logs" / "coder-2.log").read_text() for d in (lab.directory, second))
+        assert mine.count("started HTTP listener") == 1
+        assert others.startswith("--- run second begins here")
+        assert others.count("started HTTP listener") == 1, "started again in the second run: its log is there"
 
 
 @pytest.mark.parametrize("how", ["in peace", "after a failure"])
