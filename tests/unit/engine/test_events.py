@@ -19,6 +19,7 @@ SAMPLES: dict[str, Any] = {
     "float": 0.1,
     "bool": True,
     "dict[str, Any]": {"a": [1, None, {"b": "c"}]},
+    "dict[str, Any] | None": {"reused": True, "before": ["a"]},
     "dict[str, str]": {"id": "host"},
     "dict[str, dict[str, list[Any]]]": {"w": {"1": ["start", 1]}},
     "list[str]": ["x", "y"],
