@@ -22,7 +22,7 @@ QUICK = ["--time-scale", "0.25", "--set", "baseline=4s", "--set", "calm=3s", "--
 def once(name: str, runs: Path, seed: int, pace: list[str]) -> tuple[str, str, bool]:
     """Run once; return status, why, and whether a meter gate explains it."""
     program = str(Path(sys.executable).parent / "coder-chaos")
-    command = [program, "run", "-s", name, "--seed", str(seed), "--runs-dir", str(runs), *pace]
+    command = [program, "run", "--fresh", "-s", name, "--seed", str(seed), "--runs-dir", str(runs), *pace]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     path = (runs / "latest").resolve() / "verdict.json"
     if done.returncode not in (0, 1, 3) or not path.is_file():
