@@ -31,9 +31,11 @@ _FAILED = ("failed", "canceled")
 _POLL_S = 0.1
 _PAGE = 100
 _AT_ONCE = 8
-_PATIENCE_S = 12.0
-"""For all workspaces, their turns in the provisioners' queue included. A build whose provisioner died keeps its workspace for
-minutes (coderd/jobreaper): a fresh stack is there sooner."""
+_PATIENCE_S = 15.0
+"""For all workspaces, their turns in the provisioners' queue included."""
+_STALLED_S = 3.0
+"""Without one that goes. A build whose provisioner died keeps its workspace for minutes (coderd/jobreaper): a fresh stack is
+there sooner."""
 
 
 async def tidy(stack: Stack, token: str, owner: Owner, run: str) -> str:
@@ -77,11 +79,14 @@ async def _workspaces(api: Api, token: str, run: str) -> int:
         elif answer.status not in (*_GONE, 409):  # 409: a build is under way, so later
             raise StackError(f"workspace {workspace['name']}: {answer.status} {_message(answer)}")
 
+    fewest, moved = 0, anyio.current_time()
     with anyio.move_on_after(_PATIENCE_S):
         while left := [w for w in await _all(api, token, "workspaces") if run in w["name"]]:
             await _each([w for w in left if w["id"] not in asked], delete)
             failed = [w for w in left if w["id"] in asked and w["latest_build"]["job"]["status"] in _FAILED]
-            if failed:
+            if not fewest or len(left) < fewest:
+                fewest, moved = len(left), anyio.current_time()
+            if failed or anyio.current_time() - moved > _STALLED_S:
                 break
             await anyio.sleep(_POLL_S)
         if not left:

@@ -47,7 +47,7 @@ class Site:
 
     def __post_init__(self) -> None:
         """Know where logs go."""
-        self.logs = Logs(self.temp / "logs", self.context.directory)
+        self.logs = Logs(self.temp / "run-logs", self.context.directory)
 
     async def spawn(self, spec: Spec, fds: tuple[int, ...] = ()) -> proc.ProcessRef:
         """Start a process under the keeper, its output in the run's `logs/`, and record that it exists."""

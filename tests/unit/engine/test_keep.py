@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import discover, keep, suite
+from harness import discover, keep, session, suite
 from harness.backends import fake
 from harness.config import Settings
+from harness.errors import NotReady
 from harness.evidence import conclude
+from harness.fake import replica
 from harness.fake.life import FakeProcess
 from harness.fake.store import Store
 from harness.stack import Look
@@ -38,7 +41,7 @@ class Suite:
         )
         env = {"STANDIN_BUGS": bugs} if bugs else {}
         return suite.play(
-            scenarios or (KILL, FREEZE), repeat, settings, say=self.said.append, environ=env, loop_factory=VirtualLoop,
+            scenarios or (FREEZE, KILL), repeat, settings, say=self.said.append, environ=env, loop_factory=VirtualLoop,
             **flags,
         )  # fmt: skip
 
@@ -47,7 +50,10 @@ class Suite:
 
 
 @pytest.fixture
-def played(tmp_path: Path) -> Suite:
+def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Suite:
+    """A run's id is the seed of its model: each test sees the same one every time."""
+    ids = count(1)
+    monkeypatch.setattr(session.secrets, "token_bytes", lambda size: next(ids).to_bytes(size, "big"))
     return Suite(tmp_path)
 
 
@@ -68,7 +74,7 @@ def teardown(run: suite.Played) -> dict[str, Any]:
 
 
 def test_the_next_run_goes_on_with_the_stack_and_says_so(played: Suite) -> None:
-    first, second, third = played.play(KILL, FREEZE, KILL)
+    first, second, third = played.play(FREEZE, FREEZE, KILL)
     assert [run.status for run in (first, second, third)] == ["PASS"] * 3
     assert [run.stack for run in (first, second, third)] == ["fresh", "reused", "reused"]
     runs = [events(run)[0]["run"] for run in (first, second, third)]
@@ -87,8 +93,11 @@ def test_the_next_run_goes_on_with_the_stack_and_says_so(played: Suite) -> None:
     assert "PASS          replica-freeze  reused  all" in table
 
 
-def test_processes_are_the_same_but_for_those_that_were_healed(played: Suite) -> None:
-    first, second = played.play()
+def test_processes_are_the_same_but_for_those_that_were_healed(played: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replica, "_BUILD_S", 0.001)  # so that none is under way when its replica is killed
+    first, second = played.play(KILL, FREEZE)
+
+    assert second.stack == "reused", use(second)
 
     def made(run: suite.Played) -> dict[str, str]:
         return {e["name"]: e["ref"] for e in events(run) if e["kind"] == "resource.created"}
@@ -128,6 +137,13 @@ def test_a_stack_of_another_size_is_another_stack(played: Suite) -> None:
     assert [run.stack for run in runs] == ["fresh", "fresh"]
     assert use(runs[1])["why"] == "the next run needs replicas 4, the running stack has 3"
     assert teardown(runs[0]) == {"left": []}, "it was taken down with the run that was its last"
+
+
+def test_a_build_that_died_with_its_replica_ends_the_stack(played: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replica, "_BUILD_S", 2.0)  # there always is one
+    first, second = played.play(KILL, KILL)
+    assert (first.status, second.stack) == ("PASS", "fresh"), first.why
+    assert "could not be deleted: its st" in use(second)["why"]
 
 
 def test_after_a_fail_comes_a_fresh_one(played: Suite) -> None:
@@ -235,14 +251,11 @@ def test_one_that_dies_between_two_runs_is_not_reused(played: Suite, monkeypatch
 
 def test_a_stack_that_nobody_takes_any_more_is_closed(played: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next run never comes to it: what is kept ends with the suite."""
-    from harness import session
-    from harness.errors import NotReady
-
-    real, count = session.make_run_dir, []
+    real, calls = session.make_run_dir, []
 
     def once(*args: Any) -> Path:
-        count.append(args)
-        if len(count) > 1:
+        calls.append(args)
+        if len(calls) > 1:
             raise NotReady("no space")
         return real(*args)
 
