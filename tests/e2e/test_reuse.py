@@ -95,7 +95,8 @@ def test_the_second_run_is_spared_the_start_and_judged_as_ever(tmp_path: Path) -
         assert ("shutting down" in mine, "shutting down" in later) == (False, True)
 
 
-def test_killed_in_its_second_run_it_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["fault.proven", "run.header"], ids=["in its second run", "between two runs"])
+def test_killed_it_leaves_nothing(tmp_path: Path, kind: str) -> None:
     lab.warm_cache()
     (tmp_path / "tmp").mkdir()
     ports = range(19200, 19240)
@@ -105,7 +106,7 @@ def test_killed_in_its_second_run_it_leaves_nothing(tmp_path: Path) -> None:
         "CHAOS_STATE_DIR": str(tmp_path / "state"),
         "CHAOS_PORTS": f"{ports.start}-{ports.stop - 1}",
     }
-    orders = {"steady": 20, "acts": [{"kind": "fault.proven", "count": 2, "do": ["kill"]}]}
+    orders = {"steady": 20, "acts": [{"kind": kind, "count": 2, "do": ["kill"]}]}
     settings = lab.TINY | {"recovery": "20s"}
     pairs = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
     argv = ["run", "-s", lab.FREEZE, "-s", lab.KILL, "--time-scale", "0.1", "--runs-dir", str(tmp_path / "runs")]
@@ -125,11 +126,12 @@ def test_killed_in_its_second_run_it_leaves_nothing(tmp_path: Path) -> None:
                 time.sleep(0.05)
     machine.clear()
     said = (tmp_path / "err").read_text()
-    assert "stack reused" in said, said
+    assert "the stack is kept" in said, said
     assert left == []
     first, second = directories(tmp_path / "runs")
-    keeper = [json.loads(line) for line in (second / "keeper.jsonl").read_text().splitlines()]
-    assert any(entry.get("why") == "the harness is gone" for entry in keeper), "in the log of the run that was cut"
+    served = second if kind == "fault.proven" else first
+    keeper = [json.loads(line) for line in (served / "keeper.jsonl").read_text().splitlines()]
+    assert any(entry.get("why") == "the harness is gone" for entry in keeper), "in the log of the run it served last"
     assert [entry["fault"] for entry in keeper if entry["ev"] == "undone"] == ["f1"]
     assert conclude(first)[0].status is not Status.FAIL
     verdict = conclude(second)[0]
