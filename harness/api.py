@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Run(Protocol):
-    """What a body may do. Six verbs, in the order of a run, and the one number a body may turn on."""
+    """What a body may do. Seven verbs, in the order of a run, and the one number a body may turn on."""
 
     @property
     def replicas(self) -> int:
@@ -38,6 +38,13 @@ class Run(Protocol):
 
     async def hold(self, seconds: Formula | float | None = None) -> None:
         """Keep the fault on; None takes the size's own hold time."""
+
+    async def ask_health(self, *, until_quiet_s: float = 0.0) -> None:
+        """Have a fresh health report of every replica that is not down; what they say goes into the event log.
+
+        Who warns of its database is asked again until it does not, for `until_quiet_s` wall seconds at most: on a busy
+        machine pings are slow now and then.
+        """
 
     async def settle(self) -> None:
         """Wait until service is stable again or the recovery window closes, then watch a calm stretch."""

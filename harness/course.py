@@ -159,6 +159,7 @@ class Course:
             scenario=request.scenario,
             env=self.env,
             held_s=longest_fault_s(self.plan, settings.prove + HEAL_S),
+            token=world.admin,
             emit=self.emit,
             say=request.say,
             now_ns=self.now_ns,

@@ -220,6 +220,27 @@ class ReplicaLatency(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class HealthReport(Event):
+    """What the replica `target` says of its database in a fresh health report, asked for at since_ns, had at t_ns.
+
+    `codes` are its warnings and errors. `latency_ms` is the median of its pings and `threshold_ms` where it begins to warn,
+    None where it does not say. `why` is empty unless no report was had.
+    """
+
+    kind: ClassVar[str] = "health.report"
+    FAR: ClassVar[str] = "EDB02"
+    """Code of the warning that the database is far."""
+    GONE: ClassVar[str] = "EDB01"
+    """Code of the error that it did not answer; then there is no figure either."""
+    target: str
+    since_ns: int
+    codes: list[str] = field(default_factory=list)
+    latency_ms: int | None = None
+    threshold_ms: int | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProcessExited(Event):
     """A process of the stack ended. `code` is negative for a signal."""
 

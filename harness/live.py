@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from harness import events as ev
+from harness import health
 from harness.errors import HarnessError
 from harness.faults.base import delivered, name_of, params_of
 from harness.folds import AllStable, Every, Serving, Stable, p95_limit
@@ -43,7 +44,7 @@ class LiveRun:
     """See `harness.api.Run`.
 
     `now_ns` is the run's clock, `emit` its event log, `say` a line for people, `held_s` the
-    seconds that one of its faults may stay on by plan, after its proof.
+    seconds that one of its faults may stay on by plan, after its proof, `token` an owner's.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class LiveRun:
         scenario: Scenario,
         env: Env,
         held_s: float,
+        token: str,
         emit: Callable[[ev.Event], Any],
         say: Callable[[str], None],
         now_ns: Callable[[], int],
@@ -64,6 +66,7 @@ class LiveRun:
         self.stack, self.observer, self.decider, self.settings = stack, observer, decider, settings
         self.scenario, self.env, self.held_s = scenario, env, held_s
         self.emit, self.say, self.now_ns = emit, say, now_ns
+        self._token = token
         self.front = [lane for lane in lanes if lane.role == "balancer" and lane.kind in ("fresh", "db")]
         self.lanes = {(lane.target, lane.kind): lane.id for lane in lanes}
         self.hurt: list[str] = []
@@ -201,6 +204,16 @@ class LiveRun:
     async def hold(self, seconds: Formula | float | None = None) -> None:
         """Keep the fault on."""
         await anyio.sleep(hold_seconds(seconds, self.settings.hold, self.env))
+
+    async def ask_health(self, *, until_quiet_s: float = 0.0) -> None:
+        """Ask those that are not down; every report is kept, also of those that are asked again."""
+        names = [t.name for t in self.stack.targets if t.role == "coder" and t.name not in self.decider.down]
+        self.say(f"ask {', '.join(names)} for a fresh health report")
+        deadline_ns = self.now_ns() + int(until_quiet_s * SECOND)
+        while names := await health.ask(self.stack, self._token, names, self.emit, self.now_ns):
+            if self.now_ns() >= deadline_ns:
+                break
+            await self.observer.tick()
 
     async def settle(self) -> None:
         """Wait for recovery, then watch a calm stretch."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness.decider import UNLIMITED, Decider, Limits
 from harness.errors import UsageError
 from harness.faults.base import name_of, params_of
+from harness.health import ANSWER_S
 from harness.safety import undo
 from harness.safety.proc import ProcessRef
 from harness.timings import Env, resolve
@@ -142,6 +143,10 @@ class PlanRun:
         """Write it down."""
         self.steps.append({"do": "hold", "seconds": round(hold_seconds(seconds, self.hold_s, self.env), 3)})
 
+    async def ask_health(self, *, until_quiet_s: float = 0.0) -> None:
+        """Write it down, with the longest that it may take."""
+        self.steps.append({"do": "ask", "again_s": until_quiet_s, "seconds": until_quiet_s + ANSWER_S})
+
     async def settle(self) -> None:
         """Write it down."""
         self.steps.append({"do": "settle"})
@@ -189,6 +194,9 @@ def render_plan(scenario: Scenario, steps: Sequence[dict[str, Any]], seed: int, 
                 )
             case "hold":
                 text = f"hold      {step['seconds']:g} s"
+            case "ask":
+                again = f", again for {step['again_s']:g} s while it warns" if step["again_s"] else ""
+                text = f"ask       every replica for a fresh health report{again}"
             case "undo":
                 text = f"undo      {step['fault']}, wait until healed"
             case "note":
@@ -212,16 +220,18 @@ def render_plan(scenario: Scenario, steps: Sequence[dict[str, Any]], seed: int, 
 
 
 def longest_fault_s(steps: list[dict[str, Any]], inside_s: float) -> float:
-    """Seconds that a fault may rightly stay on after its own proof: all holds, and `inside_s` for each fault inside it.
+    """Seconds that a fault may rightly stay on after its own proof: all holds, and what is asked and done while it is on.
 
-    `inside_s` is the longest that proof and heal of one fault may take.
+    `inside_s` is the longest that proof and heal of one fault may take, for each fault inside it.
     """
     holds = sum(step["seconds"] for step in steps if step["do"] == "hold")
-    on: dict[str, int] = {}
-    most = 0
+    on: dict[str, float] = {}
+    most = 0.0
     for step in steps:
         if step["do"] == "fault":
-            on = {key: count + 1 for key, count in on.items()} | {step["fault"]: 0}
+            on = {key: spent + inside_s for key, spent in on.items()} | {step["fault"]: 0.0}
+        elif step["do"] == "ask":
+            on = {key: spent + step["seconds"] for key, spent in on.items()}
         elif step["do"] == "undo":
             most = max(most, on.pop(step["fault"]))
-    return float(holds) + most * inside_s
+    return float(holds) + most

@@ -82,8 +82,10 @@ class NoAnswer(Exception):  # noqa: N818 - it is not an error of ours: it is wha
 class Api(Protocol):
     """Coder's HTTP API at one address. A status is returned, never raised; only a missing answer raises."""
 
-    async def call(self, method: str, path: str, body: Any = None, *, token: str | None = None) -> Answer:
-        """Send one request, without any retry; `path` is below /api/v2. Raises NoAnswer."""
+    async def call(
+        self, method: str, path: str, body: Any = None, *, token: str | None = None, timeout_s: float = 10.0
+    ) -> Answer:
+        """Send one request, without any retry; `path` is below /api/v2. Raises NoAnswer, also after `timeout_s`."""
 
 
 @dataclass(frozen=True)

@@ -122,5 +122,12 @@ membership_earliest = server(9, "2 x heartbeat - 1")
 """A killed replica beat at most one interval before its death; that beat may itself be late, by the time that writing it
 takes at a busy database, for which a second is allowed. Without it a kill right before a beat is no clear case."""
 
+database_far = wall(0.015, "15 ms")
+"""Where the health report begins to warn: EDB02, from this median of five pings on. CODER_HEALTH_CHECK_THRESHOLD_DATABASE,
+15 ms unless set (coderd/healthcheck/database.go)."""
+
+report_answer = wall(35.0, "35 s")
+"""A forced health report may take this long: Coder gives itself 30 s (coderd/coderd.go), and 5 s are for the way."""
+
 api_p95 = wall(0.3, "300 ms")
 """Workspace and template queries should answer within 300 ms: docs/admin/infrastructure/scale-testing.md."""

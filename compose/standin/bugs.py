@@ -24,6 +24,11 @@ BUGS: Mapping[str, str] = MappingProxyType(
         "reconnect-no-backoff": "For 2 s (wall) after a replica's watchers were cut off it accepts watches and closes them at once, "
         "so that a client that starts over after each accept never waits.",
         "slow-reconnect": "Twin of reconnect-no-backoff: for so long it accepts them and says nothing, then goes on as usual.",
+        "pool-leak-under-latency": "Every 250 ms (wall) a replica looks at its database; when that takes 20 ms or more, the "
+        "connection never comes back to the pool. The last one is kept.",
+        "pool-returns-late": "Twin of pool-leak-under-latency: it comes back 500 ms (wall) later.",
+        "health-never-warns": "The health report has the database's latency, and no warning however long it is.",
+        "health-report-slow": "Twin of health-never-warns: the report takes 3 s (wall) longer.",
         "ignores-sigterm": "SIGTERM is written to the log, and nothing follows from it.",
         "drain-never-ends": "A replica that is asked to leave closes its listener, and then waits for ever.",
         "no-drain": "SIGTERM ends a replica at once: requests in flight and streams are cut, builds left behind.",

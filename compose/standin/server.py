@@ -20,6 +20,8 @@ from standin.errors import DATABASE_ERRORS
 from standin.events import Events
 from standin.health import HealthCache
 from standin.inflight import InFlight
+from standin.leak import BUGS as LEAK_BUGS
+from standin.leak import look_forever
 from standin.log import LOG, one_line
 from standin.metrics import Metrics, serve_metrics
 from standin.migrations import MigrationError, migrate
@@ -111,6 +113,10 @@ class Replica:
             ]
             if settings.bugs & TURN_BUGS:
                 self._chores.append(asyncio.create_task(refresh_forever(services.db), name="refresh"))
+            if settings.bugs & LEAK_BUGS:
+                returns = "pool-returns-late" in settings.bugs
+                looking = look_forever(services.db, settings.pool_max, returns=returns)
+                self._chores.append(asyncio.create_task(looking, name="look"))
             if settings.bugs & LOCK_BUGS:
                 self._chores.append(asyncio.create_task(upkeep_forever(services.db, settings.bugs), name="upkeep"))
             if not early:

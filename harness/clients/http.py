@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 UPSTREAM = "X-Chaos-Upstream"
 """Response header in which the balancer names the replica, as host:port (compose/Caddyfile)."""
-_TIMEOUT = httpx.Timeout(10.0, connect=3.0)
+_CONNECT_S = 3.0
+_TIMEOUT = httpx.Timeout(10.0, connect=_CONNECT_S)
 
 
 class HttpApi:
@@ -32,7 +33,9 @@ class HttpApi:
         self._base = f"{address.url}/api/v2"
         self._client = client
 
-    async def call(self, method: str, path: str, body: Any = None, *, token: str | None = None) -> Answer:
+    async def call(
+        self, method: str, path: str, body: Any = None, *, token: str | None = None, timeout_s: float = 10.0
+    ) -> Answer:
         """Send one request; see `harness.stack.Api`."""
         headers = {"Coder-Session-Token": token} if token else {}
         sent: dict[str, Any] = (
@@ -41,7 +44,8 @@ class HttpApi:
         if isinstance(body, bytes):
             headers["Content-Type"] = "application/x-tar"
         try:
-            response = await self._client.request(method, self._base + path, headers=headers, **sent)
+            timeout = httpx.Timeout(timeout_s, connect=_CONNECT_S)
+            response = await self._client.request(method, self._base + path, headers=headers, timeout=timeout, **sent)
         except httpx.HTTPError as error:
             raise NoAnswer(f"{method} {path}: {type(error).__name__}: {error}") from error
         return Answer(response.status_code, _body(response), _upstream(response.headers.get(UPSTREAM, "")))

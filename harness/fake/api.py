@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from harness.fake.store import Member
 
 VERSION = "v0.0.0-standin-fake"
-_TIMEOUT_S = 10.0
+_PINGS = 5
+_FAR_MS = 15
 _UNAUTHENTICATED = Answer(
     401, {"message": "You are signed out or your session has expired. Please sign in again to continue."}
 )
@@ -36,10 +37,12 @@ class FakeApi:
         self._site = site
         self._name = name
 
-    async def call(self, method: str, path: str, body: Any = None, *, token: str | None = None) -> Answer:
+    async def call(
+        self, method: str, path: str, body: Any = None, *, token: str | None = None, timeout_s: float = 10.0
+    ) -> Answer:
         """Send one request."""
         what = f"{method} {path}"
-        with anyio.move_on_after(_TIMEOUT_S):
+        with anyio.move_on_after(timeout_s):
             if self._name == "balancer":
                 return await self._through_balancer(what, body, token)
             replica = self._site.replicas.get(self._name)
@@ -49,7 +52,7 @@ class FakeApi:
                 return await self._served(replica, what, body, token)
             except Died as error:
                 raise NoAnswer(f"{what}: connection reset") from error
-        raise NoAnswer(f"{what}: no answer within {_TIMEOUT_S:g} s")
+        raise NoAnswer(f"{what}: no answer within {timeout_s:g} s")
 
     async def _through_balancer(self, what: str, body: Any, token: str | None) -> Answer:
         balancer = self._site.balancer
@@ -232,6 +235,18 @@ class _Handler:
     async def read_all(self, _body: Any, _match: re.Match[str]) -> Answer:
         return Answer(204, "")
 
+    async def health(self, _body: Any, _match: re.Match[str]) -> Answer:
+        """Measured like the stand-in's: five pings over the replica's own link, warned of in whole milliseconds."""
+        if self.user != next(iter(self.store.users)):
+            return Answer(403, {"message": "Forbidden."})
+        bugs, trip_s = self.site.behaviour, self.replica.trip_us / 1e6
+        await self.life.sleep(_PINGS * trip_s + bugs.report_late_s)
+        milliseconds = int(trip_s * 1000)
+        text = f"Median database ping took {milliseconds} ms, threshold is {_FAR_MS} ms."
+        warnings = [{"code": "EDB02", "message": text}] if milliseconds >= _FAR_MS and bugs.warns else []
+        figures = {"latency_ms": milliseconds, "threshold_ms": _FAR_MS}
+        return Answer(200, {"database": {"warnings": warnings, "error": None, **figures}})
+
     def _token(self, user: str) -> str:
         token = self.store.new_id()
         self.store.tokens[token] = user
@@ -269,4 +284,5 @@ _ROUTES = [
     _route("POST /workspaces/*/builds", _Handler.build),
     _route("GET /workspaces/*", _Handler.read),
     _route("GET /replicas", _Handler.replicas),
+    _route(r"GET /debug/health\?force=true", _Handler.health),
 ]

@@ -28,6 +28,10 @@ NAMES = (
     "few-more-queries",
     "reconnect-no-backoff",
     "slow-reconnect",
+    "pool-leak-under-latency",
+    "pool-returns-late",
+    "health-never-warns",
+    "health-report-slow",
     "ignores-sigterm",
     "drain-never-ends",
     "no-drain",
@@ -66,6 +70,13 @@ class Behaviour:
     stand-in's refresh does to the others, in a simpler way."""
     round_trips: int = 1
     """To the database, by each request that needs it."""
+    leaks: bool = False
+    """Whether a slow look at the database costs a connection."""
+    connection_back_s: float | None = None
+    """When it comes back. None: never."""
+    warns: bool = True
+    """Whether the health report warns of a database that is far."""
+    report_late_s: float = 0.0
     obeys: bool = True
     """Whether it leaves when it is asked to."""
     drains: bool = True
@@ -107,5 +118,9 @@ def behaviour(server_env: Mapping[str, str]) -> Behaviour:
         latency_beats_late=None if "latency-not-reported" in names else int("latency-reported-late" in names),
         outlives_caller="late-write-at-thaw" in names,
         turn_s=0.001 if "shared-lock-contention" in names else 0.0,  # its twin waits for nobody
+        leaks=bool(names & {"pool-leak-under-latency", "pool-returns-late"}),
+        connection_back_s=0.5 if "pool-returns-late" in names else None,
+        warns="health-never-warns" not in names,
+        report_late_s=3.0 if "health-report-slow" in names else 0.0,
         round_trips=41 if "n-plus-one" in names else 7 if "few-more-queries" in names else 1,
     )

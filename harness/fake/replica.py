@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from harness.fake.pool import LOOK_S, Pool
 from harness.fake.store import Member
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ _TRIP_US = 2000
 class Server:
     """What one life of a replica knows: whether it listens, and whether its database pool is open."""
 
+    connections: Pool
     listening: bool = False
     pool: bool = False
     member: str = ""
@@ -52,7 +54,7 @@ class Replica:
         self.scale = scale
         self.database = database
         """State of the database as a replica sees it: running, frozen or gone."""
-        self.now = Server()
+        self.now = self._fresh()
         process.obeys, process.leaves_s, process.drains = behaviour.obeys, behaviour.leaves_s, behaviour.drains
         process.busy = lambda: self.now.jobs > 0 and not behaviour.orphans
         process.happened.append(self._happened)
@@ -70,9 +72,17 @@ class Replica:
         return [m for m in self.store.members.values() if not m.stopped and now - m.beat <= self.gone_after_s]
 
     @property
+    def trip_us(self) -> int:
+        """Microseconds of a round trip to the database, now."""
+        return _TRIP_US + 1000 * sum(self.process.delays_ms.values())
+
+    @property
     def healthy(self) -> bool:
         """Whether `/healthz` would be answered, if the process gets to it."""
         return self.process.life.alive and self.now.listening
+
+    def _fresh(self) -> Server:
+        return Server(Pool(self.behaviour))
 
     def _happened(self, what: str) -> None:
         if what == "started":
@@ -90,7 +100,7 @@ class Replica:
 
     def _boot(self) -> None:
         life = self.process.life
-        self.now = server = Server()
+        self.now = server = self._fresh()
         pool_s = self.behaviour.pool_s
         if self.behaviour.listen_before_pool:
             life.after(0.05, lambda: self._listen(server))
@@ -108,6 +118,8 @@ class Replica:
         self.store.members[server.member] = Member(server.member, self.process.name, asyncio.get_running_loop().time())
         self._measure(server)
         self._beat_later(server)
+        if self.behaviour.leaks:
+            self._look_later(server)
         self._work()
 
     def _beat_later(self, server: Server) -> None:
@@ -119,9 +131,16 @@ class Replica:
 
         self.process.life.after(_BEAT_S * self.behaviour.heartbeat_factor * self.scale, beat)
 
+    def _look_later(self, server: Server) -> None:
+        def look() -> None:
+            server.connections.looked(self.process.life, self.trip_us / 1000)
+            self._look_later(server)
+
+        self.process.life.after(LOOK_S, look)
+
     def _measure(self, server: Server) -> None:
         """Write how long a round trip to the database takes, as far as the server tells."""
-        server.measured.append(_TRIP_US + 1000 * sum(self.process.delays_ms.values()))
+        server.measured.append(self.trip_us)
         late = self.behaviour.latency_beats_late
         if late is not None and len(server.measured) > late:
             self.store.members[server.member].latency_us = server.measured[-1 - late]

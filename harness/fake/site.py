@@ -78,7 +78,11 @@ class Site:
         With a part of a processor it also waits for the process's turn.
         """
         own = _MS + self.random.randrange(11) * (_MS // 10) + int(self.pause_s(process) * 1e9)
-        return own + (2 * _MS + self.behaviour.round_trips * sum(process.delays_ms.values()) * _MS if db else 0)
+        if not db:
+            return own
+        delay = sum(process.delays_ms.values())
+        wait = self.replicas[process.name].now.connections.wait_ns(self.now_ns(), delay)
+        return own + wait + 2 * _MS + self.behaviour.round_trips * delay * _MS
 
     def pause_s(self, process: FakeProcess) -> float:
         """How long a process that is held back waits until it may go on: some of the rest of a period of 100 ms."""

@@ -9,7 +9,7 @@ import pytest
 from meter_files import check_records, enough
 from stacks import SCALE, Lab, parameters
 
-from harness import bootstrap, fingerprint, truth
+from harness import bootstrap, fingerprint, health, truth
 from harness import events as ev
 from harness.config import Settings
 from harness.errors import StackError
@@ -122,6 +122,32 @@ def test_kill_and_start_again(lab: Lab) -> None:
         assert [o.ok for o in await stack.undo("f1")] == [True], "starting what runs is fine"
         assert await victim.state() == "running"
         assert any(isinstance(e, ev.ProcessExited) and e.name == "coder-2" for e in lab.events)
+
+    lab.run(body)
+
+
+def test_the_health_report_of_a_replica_is_about_its_own_link(lab: Lab) -> None:
+    async def body(stack: Stack) -> None:
+        world = await bootstrap.bootstrap(stack.api("balancer"), "contract", users=1, workspaces=1)
+        seen: list[ev.Event] = []
+
+        async def ask() -> dict[str, ev.HealthReport]:
+            seen.clear()
+            await health.ask(stack, world.admin, ["coder-1", "coder-2"], seen.append, lambda: later(0))
+            return {e.target: e for e in seen if isinstance(e, ev.HealthReport)}
+
+        victim = target(stack, "coder-1")
+        await stack.arm("f1", later(600), victim.undo_slow_database("far"))
+        await victim.slow_database("far", 60)
+        said = await ask()
+        assert (said["coder-1"].latency_ms or 0) >= 60 > (said["coder-2"].latency_ms or 60)
+        await stack.undo("f1")
+        said |= {f"{name}, again": report for name, report in (await ask()).items()}
+        assert (said["coder-1, again"].latency_ms or 60) < 60
+        for report in said.values():
+            assert report.why == ""
+            assert report.threshold_ms == 15
+            assert (report.FAR in report.codes) == ((report.latency_ms or 0) >= 15)
 
     lab.run(body)
 

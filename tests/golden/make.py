@@ -35,6 +35,7 @@ from harness.objectives import (  # noqa: E402
     Exits,
     EchoKept,
     Goodbye,
+    HealthTells,
     Herd,
     Latency,
     LatencyByDose,
@@ -48,7 +49,15 @@ from harness.objectives import (  # noqa: E402
     TellsLatency,
     WritesKept,
 )
-from harness.timings import N, ejection, membership_earliest, redial, replica_gone, replica_heartbeat  # noqa: E402
+from harness.timings import (  # noqa: E402
+    N,
+    database_far,
+    ejection,
+    membership_earliest,
+    redial,
+    replica_gone,
+    replica_heartbeat,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -210,6 +219,18 @@ async def golden_telling(run: Run) -> None:
     await run.settle()
 
 
+@scenario(objectives=[HealthTells(warns_at=database_far)])
+async def golden_asking(run: Run) -> None:
+    """A database that is near enough for everybody, then too far, then at home again; all are asked each time."""
+    await run.baseline()
+    await run.ask_health(until_quiet_s=2)
+    for rtt_ms in (12, 18):
+        async with run.fault(DbLatency(rtt_ms=rtt_ms), at=each("coder")):
+            await run.ask_health(until_quiet_s=2 if rtt_ms == 12 else 0)  # noqa: PLR2004  # the lesser of the two above
+    await run.settle()
+    await run.ask_health(until_quiet_s=2)
+
+
 @scenario(objectives=[OthersKeepPace()])
 async def golden_spreading(run: Run) -> None:
     """A database that is slow for one replica, and then for all others too: what the first objective must notice."""
@@ -243,6 +264,8 @@ RUNS: dict[str, tuple[Scenario, str]] = {
     "db-latency-spreads": (golden_spreading, ""),
     "tells-latency-pass": (golden_telling, ""),
     "tells-latency-never": (golden_telling, "latency-not-reported"),
+    "health-pass": (golden_asking, ""),
+    "health-never-warns": (golden_asking, "health-never-warns"),
     "doses-pass": (golden_doses, ""),
     "doses-overdose": (golden_overdose, ""),
     "freeze-pass": (golden_freeze, ""),
@@ -272,7 +295,7 @@ def make(name: str, folder: Path) -> None:
         patch.start()
     try:
         more: dict[str, Any] = SESSIONS if golden is not golden_freeze else {}
-        more = SMALL if name.startswith(("db-latency", "doses", "tells", "cpu-throttle")) else more
+        more = SMALL if name.startswith(("db-latency", "doses", "tells", "health", "cpu-throttle")) else more
         more = SMALL | {"prove": 2} if name == "stop-ignored" else more
         more = SMALL | {"writers": 6, "watchers": 2, "calm": 1} if name == "stop-orphans" else more
         run = play(folder / "run", golden, bugs=bugs, **(SHORT | more))

@@ -103,6 +103,8 @@ def test_what_follows_from_the_evidence_is_not_part_of_it(name: str, tmp_path: P
         ("db-latency-spreads", "FAIL", "others-keep-pace: p95 of coder-"),
         ("tells-latency-pass", "PASS", "all 1 objectives kept"),
         ("tells-latency-never", "FAIL", "it says 0.0 ms"),
+        ("health-pass", "PASS", "all 1 objectives kept"),
+        ("health-never-warns", "FAIL", "did not warn, its pings took 20 ms"),
         ("doses-pass", "PASS", "all 1 objectives kept"),
         ("doses-overdose", "FAIL", "latency-by-dose: p95 "),
         ("freeze-holds-lock", "FAIL", "others-not-blocked"),

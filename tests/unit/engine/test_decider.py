@@ -182,10 +182,12 @@ def test_it_does_what_was_planned_and_nothing_else() -> None:
 
 def test_a_fault_may_stay_on_for_the_proofs_and_heals_of_those_inside_it() -> None:
     def steps(*words: str) -> list[dict[str, Any]]:
-        """`+f1` is a fault, `-f1` its undo, a number a hold."""
-        known = {"+": "fault", "-": "undo"}
+        """`+f1` is a fault, `-f1` its undo, a number a hold, `?5` a question that may take so long."""
+        known, timed = {"+": "fault", "-": "undo"}, {"?": "ask"}
         return [
-            {"do": known[word[0]], "fault": word[1:]} if word[0] in known else {"do": "hold", "seconds": float(word)}
+            {"do": known[word[0]], "fault": word[1:]}
+            if word[0] in known
+            else {"do": timed.get(word[0], "hold"), "seconds": float(word.lstrip("?"))}
             for word in words
         ]
 
@@ -193,3 +195,4 @@ def test_a_fault_may_stay_on_for_the_proofs_and_heals_of_those_inside_it() -> No
     assert longest_fault_s(steps("+f1", "5", "-f1", "+f2", "6", "-f2"), 60.0) == 11.0
     assert longest_fault_s(steps("+f1", "5", "+f2", "6", "-f2", "-f1"), 60.0) == 71.0
     assert longest_fault_s(steps("+f1", "+f2", "+f3", "1", "-f3", "-f2", "+f4", "-f4", "-f1"), 60.0) == 181.0
+    assert longest_fault_s(steps("?9", "+f1", "?35", "5", "-f1", "+f2", "?45", "-f2", "?9"), 60.0) == 50.0

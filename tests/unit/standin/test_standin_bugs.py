@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
-from standin import requestlock
+from standin import leak, requestlock
 from standin.clock import Clock
 from standin.server import Replica
 from standin_lab import PASSWORD, Client, Process, Site, frames, processes, set_up, settings_for, site, until
@@ -256,6 +256,57 @@ def test_what_a_replica_says_of_its_way_to_the_database(database: str, bug: str,
         assert [replicas._reported(us) for us in (7, 9, 11)] == told
 
     _run(database, bug, check)
+
+
+@pytest.mark.parametrize(
+    ("bug", "codes", "least"),
+    [("", ["EDB02"], 0.0), ("health-never-warns", [], 0.0), ("health-report-slow", ["EDB02"], 0.3)],
+)
+def test_what_the_health_report_says_of_a_database_that_is_far(
+    database: str, bug: str, codes: list[str], least: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("standin.health._SLOW_SECONDS", 0.3)
+
+    async def check(up: Site) -> None:
+        started = time.monotonic()
+        section = (await up.owner.get("/debug/health?force=true"))["database"]
+        assert [warning["code"] for warning in section["warnings"]] == codes
+        assert section["latency_ms"] >= section["threshold_ms"] == 0
+        assert time.monotonic() - started >= least
+
+    _run(database, bug, check, threshold_database=0.0)
+
+
+@pytest.mark.parametrize("bug", ["", "pool-leak-under-latency", "pool-returns-late"])
+def test_a_slow_look_costs_a_connection_until_one_is_left(
+    database: str, bug: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look every 10 ms, of which each is slow from a moment on; then none is."""
+    monkeypatch.setattr(leak, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(leak, "_LATE_SECONDS", 0.1)
+
+    async def check(up: Site) -> None:
+        replica = up.replicas[0].services
+        most: list[int] = [0]
+
+        async def out(number: int) -> bool:
+            most[0] = max(most[0], replica.db._out)
+            return replica.db._out == number
+
+        assert replica.settings.pool_max == 4
+        monkeypatch.setattr(leak, "_SLOW_SECONDS", 0.0)
+        looks = 3 if bug == "pool-leak-under-latency" else 2 if bug else 0
+        await until(lambda: out(looks))
+        monkeypatch.setattr(leak, "_SLOW_SECONDS", 60.0)
+        await _calm(up)
+        if bug == "pool-leak-under-latency":
+            assert replica.db._out >= 3, "what is lost never comes back, and the last one still serves"
+        else:
+            await until(lambda: out(0))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(leak, "_SLOW_SECONDS", 60.0)
+        _run(database, bug, check, pool_max=4, count=3)
 
 
 @pytest.mark.parametrize("bug", ["", "late-write-at-thaw", "late-write-checked"])
