@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Run(Protocol):
-    """What a body may do. Seven verbs, in the order of a run, and the one number a body may turn on."""
+    """What a body may do. Six verbs, in the order of a run, and the one number a body may turn on."""
 
     @property
     def replicas(self) -> int:

@@ -30,7 +30,7 @@ class LatencyByDose:
     """p95 of the balancer's database lane at each `rtt_ms`, from its proof to its undo, in seconds.
 
     Gated up to `up_to_ms`; at most 1 % of the slots may be bad up to `errors_up_to_ms`. What lies above is measured, and
-    the knee is the step at which p95 first exceeds the limit.
+    the knee, where p95 leaves the limit for good, is told as an interval between two doses or as above one.
     """
 
     name: ClassVar[str] = "latency-by-dose"
@@ -76,9 +76,17 @@ def _steps(run: RunView, fault: FaultView) -> list[_Step]:
 
 
 def _knee(steps: list[_Step], most: float) -> str:
-    under = 0
-    for step in steps:
-        if step.p95 / 1e9 > most:
-            return f"knee between {under} and {step.dose} ms"
-        under = step.dose
-    return f"no knee up to {under} ms"
+    """Between the last dose that surely keeps the limit and the first from which on all surely break it; 0 is no delay.
+
+    A breach below a dose that keeps it is not the dose's doing, and is named apart.
+    """
+    over = [step.bounds is not None and step.bounds.lo / 1e9 > most for step in steps]
+    beyond = len(steps)
+    while beyond and over[beyond - 1]:
+        beyond -= 1
+    kept = [n for n, s in enumerate(steps[:beyond]) if s.bounds is not None and s.bounds.hi / 1e9 <= most]
+    last = kept[-1] if kept else -1
+    under = steps[last].dose if kept else 0
+    apart = ", ".join(f"+{step.dose}" for n, step in enumerate(steps[: last + 1]) if over[n])
+    said = f"knee between {under} ms and {steps[beyond].dose} ms" if beyond < len(steps) else f"knee above {under} ms"
+    return f"{said}, though {apart} was over the limit too" if apart else said
