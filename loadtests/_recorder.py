@@ -28,6 +28,7 @@ EXIT_WRITE_FAILED: Final = 74  # EX_IOERR of sysexits.h
 _MAX_NAMES = 1 << 16
 _MAX_PORTS = 1000
 _MAX_LATE_US = (1 << 32) - 1
+_MAX_LATE_NS = 1000 * _MAX_LATE_US
 
 
 class Recorder:
@@ -111,18 +112,20 @@ class _Marks(list[Any]):
         called now and then, between all that a request does, and what measures a request should cost less than 2 % of it.
         """
         pack, names, opened, unknown = LOAD.pack, self._names, self._open, int(Outcome.UNKNOWN)
-        packed = bytearray()
+        packed: list[bytes] = []
+        put = packed.append
         item = iter(self)
         for kind, request, at, number, one, two, port in zip(item, item, item, item, item, item, item, strict=True):
             if kind == LOAD_END:
-                packed += pack(kind, one, two, opened.pop(request), port, request, number, at)
-            else:
-                index = names[one, two]
-                if kind == LOAD_START:
-                    opened[request] = index
-                packed += pack(kind, unknown, 0, index, 0, request, min(_MAX_LATE_US, number // 1000), at)
+                put(pack(LOAD_END, one, two, opened.pop(request), port, request, number, at))
+                continue
+            index = names[one, two]
+            if kind == LOAD_START:
+                opened[request] = index
+            late = number // 1000 if number < _MAX_LATE_NS else _MAX_LATE_US
+            put(pack(kind, unknown, 0, index, 0, request, late, at))
         self.clear()
-        return packed
+        return bytearray().join(packed)
 
 
 def _hands(marks: _Marks, header: str) -> tuple[Any, Any, Any]:
