@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 ROOT = Path(__file__).resolve().parents[1]
-TURNS = 150
+TURNS = 400
 SLOW_S = 0.05
 FREEZE_S = 1.0
 CADDYFILE = """{

@@ -88,6 +88,8 @@ class Scenario:
     red_by: tuple[Red, ...] = ()
     replicas: int = 2
     """Fewest replicas that it can be told with; a stack of the default size grows to it."""
+    outage: bool = False
+    """Whether it may leave no healthy replica while a fault is on. Nothing else is allowed by it."""
 
 
 def scenario(
@@ -98,12 +100,13 @@ def scenario(
     rules: Sequence[str] = (),
     red_by: Sequence[Red] = (),
     replicas: int = 2,
+    outage: bool = False,
 ) -> Callable[[Body], Scenario]:
     """Turn an async function into a Scenario named after it (`replica_kill` is `replica-kill`).
 
     `rules` are what is behind the promise: a rule such as "3a", or an incident such as "#8706" of coder/coder.
     `red_by` are the seeded bugs that show that it can fail; `selftest` plays them.
-    `replicas` is the fewest it needs.
+    `replicas` is the fewest it needs. With `outage` its faults may leave no healthy replica; any other's are refused then.
 
     Raises UsageError when there is no promise (docstring of the function, or of its module) or no objective: a run
     without objectives could only pass.
@@ -128,6 +131,7 @@ def scenario(
             rules=tuple(rules),
             red_by=tuple(red_by),
             replicas=replicas,
+            outage=outage,
         )
 
     return make

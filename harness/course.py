@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -149,7 +150,7 @@ class Course:
         request, settings = self.request, self.request.settings
         observer = Observer(request.directory, self.now_ns)
         planned = [step for step in self.plan if step["do"] == "fault"]
-        decider = Decider(stack.targets, Random(request.seed), settings.limits, planned)
+        decider = Decider(stack.targets, Random(request.seed), settings.limits, planned, outage=request.scenario.outage)
         live = LiveRun(
             stack=stack,
             observer=observer,
@@ -186,11 +187,16 @@ class Course:
                         await self._warm_up(
                             observer, live, len(meter_plan.watchers), [request.directory / name for name in files]
                         )
+                        await self._schema(stack, "baseline")
                         await request.scenario.body(live)
                         self._check_decisions(decider)
                         tasks.cancel_scope.cancel()
                 except BaseExceptionGroup as group:
-                    raise _first(group) from group
+                    error = _first(group)
+                    if isinstance(error, RunOver):  # replicas that never came back may have left the reason there
+                        with suppress(HarnessError):
+                            await self._schema(stack, "end")
+                    raise error from group
                 self.emit(ev.Phase(name="verify"))
                 await self._truth(stack, world, live)
         finally:
@@ -260,6 +266,12 @@ class Course:
         sql = await truth.by_sql(stack, names)
         if sql is not None:
             self.emit(sql)
+        await self._schema(stack, "end")
+
+    async def _schema(self, stack: Stack, when: str) -> None:
+        schema = await truth.schema(stack, when)
+        if schema is not None:
+            self.emit(schema)
 
 
 def _writers(request: Request, stack: Stack, world: bootstrap.World, file: history.HistoryFile) -> list[history.Writer]:

@@ -43,6 +43,8 @@ class Decider:
     random: Random
     limits: Limits = UNLIMITED
     planned: Sequence[Mapping[str, Any]] | None = None
+    outage: bool = False
+    """Whether the scenario says that it may leave no healthy replica."""
     count: int = 0
     steps: list[dict[str, Any]] = field(default_factory=list)
     _down: dict[str, list[str]] = field(default_factory=dict)
@@ -98,6 +100,14 @@ class Decider:
                 return peers
         return []
 
+    def fronts(self, chosen: Sequence[Target]) -> list[str]:
+        """Balancers that must say that nobody is there, where no peer is left to be the control of an outage."""
+        roles = {t.name: t.role for t in self.targets}
+        coders = {name for name, role in roles.items() if role == "coder"}
+        if self.controls(chosen) or not coders <= self.down:
+            return []
+        return [name for name, role in roles.items() if role == "balancer" and name not in self.down]
+
     def _check(self, fault: Fault, at: Selector, target: Target) -> None:
         if not fits(fault, target):
             able = isinstance(target, fault.needs)
@@ -110,7 +120,7 @@ class Decider:
     def _room(self, fault: Fault, at: Selector, down: set[str]) -> None:
         replicas = [t.name for t in self.targets if t.role == "coder"]
         count = len(down & set(replicas))
-        if count >= len(replicas) and at.role == "coder":
+        if count >= len(replicas) and at.role == "coder" and not self.outage:
             raise UsageError(f"{name_of(fault)} at {at.text} would leave no healthy replica; refused")
         if self.limits.max_down is not None and count > self.limits.max_down:
             raise UsageError(

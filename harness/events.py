@@ -133,6 +133,8 @@ class FaultPrepared(Event):
     revert_by_ns: int
     floors: dict[str, int] = field(default_factory=dict)
     """For a delay: by lane id, the latency in ns from which an answer is delayed."""
+    fronts: list[str] = field(default_factory=list)
+    """For an outage, where no target is left as a control: balancers that must answer that nobody is there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,6 +268,15 @@ class Truth(Event):
     kind: ClassVar[str] = "truth"
     by: str
     builds: dict[str, dict[str, list[Any]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schema(Event):
+    """The migration table, read past every replica: `rows` are `[version, dirty]`, `when` is baseline or end."""
+
+    kind: ClassVar[str] = "schema"
+    when: str
+    rows: list[list[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)

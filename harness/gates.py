@@ -47,13 +47,24 @@ def _proven(run: RunView, fault: FaultView) -> Gate:  # noqa: PLR0911 - one retu
     if fault.undone is None:
         return Gate(name, ok=False, said="never undone")
     if fault.healed is None:
-        return Gate(
-            name, ok=False, said=f"not healed: {fault.unhealed.seen if fault.unhealed else 'the run ended first'}"
-        )
+        seen = fault.unhealed.seen if fault.unhealed else "the run ended first"
+        again = fault.unhealed is not None and _started_again(run, fault)
+        return Gate(name, ok=False, said=f"not healed{', though started again' * again}: {seen}", delivered=again)
     if refused and fault.unproven:
         said = f"not proven: delivered, but its target did not do it: {fault.unproven.seen}"
         return Gate(name, ok=False, said=said, delivered=True)
     return Gate(name, ok=True, said="proven on the path, undone, proven healed")
+
+
+def _started_again(run: RunView, fault: FaultView) -> bool:
+    """Whether a new process of every target is known since the undo, from whoever starts processes.
+
+    Then we did our part, and that it serves nobody is its own: no credit for what is kept, but what is broken counts.
+    """
+    if fault.undone is None:
+        return False
+    made = {e.name for e in run.all(ev.ResourceCreated) if e.t_ns >= fault.undone.before_ns}
+    return made.issuperset(fault.prepared.targets)
 
 
 def _receipt(run: RunView, fault: FaultView, *, refused: bool) -> str | None:
@@ -63,7 +74,8 @@ def _receipt(run: RunView, fault: FaultView, *, refused: bool) -> str | None:
         return "no onset"
     end = fault.undone.before_ns if fault.undone else run.end_ns
     lanes = {(lane.target, lane.kind): lane.id for lane in run.lanes.values()}
-    proof = proof_of(shows, lanes, fault.prepared.targets, fault.prepared.controls, onset.lo, fault.prepared.floors)
+    said = fault.prepared
+    proof = proof_of(shows, lanes, said.targets, said.controls, onset.lo, said.floors, said.fronts)
     for latch in (*proof.targets, *proof.controls):
         for record in records_of(run.lane(latch.lane)):
             if onset.lo <= record.intended < end:

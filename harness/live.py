@@ -114,11 +114,11 @@ class LiveRun:
         if not self.limits:
             await self.baseline()
         key, targets = self.decider.choose(fault, at)
-        controls = self.decider.controls(targets)
-        await self._prepare(key, fault, targets, controls)
+        controls, fronts = self.decider.controls(targets), self.decider.fronts(targets)
+        await self._prepare(key, fault, targets, controls, fronts)
         self._phase("fault")
         try:
-            await self._inject(key, fault, targets, controls)
+            await self._inject(key, fault, targets, controls, fronts)
             yield targets
         finally:
             with anyio.CancelScope(shield=True):
@@ -126,7 +126,9 @@ class LiveRun:
         await self._heal(key, fault, targets)
         self.decider.undone(key)
 
-    async def _prepare(self, key: str, fault: Fault, targets: Sequence[Target], controls: list[str]) -> None:
+    async def _prepare(
+        self, key: str, fault: Fault, targets: Sequence[Target], controls: list[str], fronts: list[str]
+    ) -> None:
         steps = [step for target in targets for step in await fault.prepare(target)]
         if not steps:
             raise HarnessError(f"{name_of(fault)}: prepare() gave no undo; nothing was injected")
@@ -144,19 +146,23 @@ class LiveRun:
                 undo=[step.to_json() for step in steps],
                 revert_by_ns=revert_by,
                 floors=self._floors[key],
+                fronts=fronts,
             )
         )
         self.hurt += [t.name for t in targets]
         await self.stack.arm(key, revert_by, steps)
 
-    async def _inject(self, key: str, fault: Fault, targets: Sequence[Target], controls: list[str]) -> None:
+    async def _inject(
+        self, key: str, fault: Fault, targets: Sequence[Target], controls: list[str], fronts: list[str]
+    ) -> None:
         self.say(f"inject {name_of(fault)} on {', '.join(t.name for t in targets)}")
         before = self.now_ns()
         for target in targets:
             await fault.inject(target)
         self.emit(ev.FaultInjected(fault=key, before_ns=before, after_ns=self.now_ns()))
         shows = fault.shows
-        proof = proof_of(shows.to_json(), self.lanes, [t.name for t in targets], controls, before, self._floors[key])
+        names, floors = [t.name for t in targets], self._floors[key]
+        proof = proof_of(shows.to_json(), self.lanes, names, controls, before, floors, fronts)
         seen = await self.observer.wait(proof, self.settings.prove) if proof.targets else False
         effective = await self._effective(fault, targets, before + int(self.settings.prove * SECOND))
         reached = all(effective) or all([await delivered(fault, target) for target in targets])
@@ -164,7 +170,8 @@ class LiveRun:
         states = ", ".join(f"{t.name} {'as wanted' if ok else wrong}" for t, ok in zip(targets, effective, strict=True))
         if seen and reached:
             self.emit(ev.FaultProven(fault=key, witness=f"{shows.text}: {proof.seen}", state=states))
-            self.say(f"proven: {shows.text} on its own address, the others do not")
+            beside = f"{', '.join(fronts)} answers that nobody is there" if fronts else "the others do not"
+            self.say(f"proven: {shows.text} on its own address, {beside}")
             return
         why = f"{proof.seen or 'no probe lane watches it'}; its own state: {states}"
         # Only what was asked of a target can be refused by it; anything else that does not show was not done.

@@ -134,6 +134,7 @@ class PlanRun:
                 "shows": fault.shows.text,
                 "undo": [step.do for step in steps],
             }
+            | ({"fronts": fronts} if (fronts := self.decider.fronts(chosen)) else {})
         )
         yield chosen
         self.decider.undone(key)
@@ -170,7 +171,8 @@ async def dry_run(
     scenario: Scenario, *, seed: int, env: Env, hold_s: float | None, limits: Limits = UNLIMITED
 ) -> list[dict[str, Any]]:
     """Run the body on paper; raise UsageError for what could not be run, or may not be."""
-    run = PlanRun(Decider(paper_targets(env.replicas), Random(seed), limits), env, hold_s)
+    decider = Decider(paper_targets(env.replicas), Random(seed), limits, outage=scenario.outage)
+    run = PlanRun(decider, env, hold_s)
     await scenario.body(run)
     if not run.decider.count:
         raise UsageError(f"scenario {scenario.name}: it injects no fault, so it can prove nothing")
@@ -188,9 +190,12 @@ def render_plan(scenario: Scenario, steps: Sequence[dict[str, Any]], seed: int, 
         match step["do"]:
             case "fault":
                 share = f"{len(step['targets'])} of {len(step['targets']) + len(step['controls'])}"
+                beside = f"not on {', '.join(step['controls']) or 'nobody'}"
+                if fronts := step.get("fronts"):
+                    beside = f"and {', '.join(fronts)} answers that nobody is there"
                 text = (
                     f"inject    {step['name']} on {', '.join(step['targets'])} ({step['at']}, {share}); "
-                    f"proof: {step['shows']} there, not on {', '.join(step['controls']) or 'nobody'}; undo: {', '.join(step['undo'])}"
+                    f"proof: {step['shows']} there, {beside}; undo: {', '.join(step['undo'])}"
                 )
             case "hold":
                 text = f"hold      {step['seconds']:g} s"
@@ -206,6 +211,8 @@ def render_plan(scenario: Scenario, steps: Sequence[dict[str, Any]], seed: int, 
         lines.append(f"{number:2}  {text}")
     from harness.objectives.base import Limit, to_json  # noqa: PLC0415 - keeps the plan free of objectives until drawn
 
+    if scenario.outage:
+        lines += ["", "outage: this scenario may leave no healthy replica while a fault is on; it says so itself"]
     lines += ["", "objectives"]
     for objective in scenario.objectives:
         params = to_json(objective, env)["params"]

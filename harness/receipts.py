@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _GOOD = frozenset({int(Outcome.OK)})
+_NOBODY = frozenset({int(Outcome.SERVER_ERROR), int(Outcome.OTHER_STATUS)})
+"""What a balancer says of itself when no replica is left. Its own status, so the way to it and our side are fine."""
 
 Lanes = dict[tuple[str, str], int]
 """Lane id by (target, kind)."""
@@ -39,11 +41,13 @@ def proof_of(  # noqa: PLR0917 - each is one fact about the fault
     controls: Sequence[str],
     since: int,
     floors: Mapping[str, int],
+    fronts: Sequence[str] = (),
 ) -> Proof:
     """Every target's lane of the declared kind shows the effect, a control's does not.
 
-    Controls are the same kind of lane of the `controls`, and the lane `beside` it of the targets themselves. Targets
-    without such a lane are left out: a proof without any target lane is none. `floors` as of `floors_of`.
+    Controls are the same kind of lane of the `controls`, and the lane `beside` it of the targets themselves. In an outage
+    there are none: then the `fronts` must answer, with an error of their own. Targets without such a lane are left out: a
+    proof without any target lane is none. `floors` as of `floors_of`.
     """
     kind, need = shows.get("lane", "fresh"), shows["need"]
     outcomes = frozenset(shows["outcomes"])
@@ -58,7 +62,8 @@ def proof_of(  # noqa: PLR0917 - each is one fact about the fault
             Latch(lane, _GOOD, need, since, below_ns=floors.get(str(lane), NEVER))
             for key in [*((name, kind) for name in controls), *beside]
             if (lane := lanes.get(key)) is not None
-        ],
+        ]
+        + [Latch(lane, _NOBODY, need, since) for name in fronts if (lane := lanes.get((name, "fresh"))) is not None],
     )
 
 

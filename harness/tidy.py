@@ -12,6 +12,7 @@ import anyio
 
 from harness.errors import StackError
 from harness.stack import Answer, NoAnswer
+from harness.truth import SCHEMA_SQL
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -24,7 +25,6 @@ SELECT 'workspace ' || name FROM workspaces WHERE NOT deleted AND strpos(name, $
 UNION ALL SELECT 'template ' || name FROM templates WHERE NOT deleted AND strpos(name, $1) > 0
 UNION ALL SELECT 'user ' || username FROM users WHERE NOT deleted AND strpos(username, $1) > 0 AND username <> $2
 """
-SCHEMA = "SELECT version::bigint, dirty FROM schema_migrations"
 """Tables and columns as in Coder's own schema (coderd/database/dump.sql)."""
 _GONE = (404, 410)
 _FAILED = ("failed", "canceled")
@@ -60,7 +60,7 @@ async def tidy(stack: Stack, token: str, owner: Owner, run: str) -> str:
 
 async def schema(stack: Stack) -> str | None:
     """Say what is wrong with the schema; None when it is clean, or nobody can say."""
-    rows = await stack.sql(SCHEMA)
+    rows = await stack.sql(SCHEMA_SQL)
     if rows is None:
         return None
     dirty = [f"version {version}" for version, dirty in rows if dirty]

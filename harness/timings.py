@@ -109,6 +109,10 @@ idle_exit = wall(8.0, "8 s")
 """A replica that is asked to leave gives requests 3 s, closes its sockets and is gone: cli/server.go. A running build may
 take longer."""
 
+start = wall(30.0, "start")
+"""A replica that starts tries its database for this long and then gives up: cli/server.go ConnectToPostgres. One that has
+nothing to migrate is ready before."""
+
 health_interval = Formula("health interval", lambda env: env.balancer.interval_s)
 """Longest time until a balancer that sees a refused connection at its next check begins to count it."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.events import Truth
+from harness.events import Schema, Truth
 from harness.stack import NoAnswer
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ SELECT workspace_id::text, build_number::int, min(transition::text), count(*)::i
 FROM workspace_builds WHERE workspace_id::text = ANY($1::text[]) GROUP BY 1, 2
 """
 """Table and columns as in Coder's own schema (coderd/database/dump.sql)."""
+SCHEMA_SQL = "SELECT version::bigint, dirty FROM schema_migrations ORDER BY 1, 2"
+"""The table of golang-migrate, which Coder uses: it has one row (coderd/database/migrations/migrate.go)."""
 _TRIES = 20
 
 
@@ -43,6 +45,12 @@ async def by_sql(stack: Stack, workspaces: Iterable[str]) -> Truth | None:
     for workspace, number, transition, count in rows:
         builds[workspace][str(number)] = [transition, count]
     return Truth(by="SQL", builds=builds)
+
+
+async def schema(stack: Stack, when: str) -> Schema | None:
+    """Read the migration table from the database; None where the backend has no access to it."""
+    rows = await stack.sql(SCHEMA_SQL)
+    return None if rows is None else Schema(when=when, rows=[[version, dirty] for version, dirty in rows])
 
 
 async def _builds(api: Api, token: str, workspace: str) -> list[dict[str, Any]]:

@@ -40,6 +40,11 @@ BUGS: Mapping[str, str] = MappingProxyType(
         "latency-reported-late": "Twin of latency-not-reported: it says what was measured one heartbeat before.",
         "late-write-at-thaw": "A build post is carried out although its caller has gone: after a freeze, too late.",
         "late-write-checked": "Twin of late-write-at-thaw: the same, but it is rolled back when its caller has gone.",
+        "concurrent-migration": "A start on a database in use takes no lock: it reads the migration table's row, works for "
+        "5 s (wall), and replaces the row it read. Those that start meanwhile do too, and each leaves a row.",
+        "dirty-flag": "A start on a database in use marks its version dirty for 5 s (wall); those that start meanwhile "
+        "find it dirty and give up.",
+        "slow-migration": "Twin of both: the same work takes 1 s (wall), in one transaction under the lock.",
     },
 )
 

@@ -5,6 +5,7 @@ from uuid import uuid4
 
 from standin.db import Conn, Database
 from standin.log import LOG
+from standin.remigrate import under_lock, without_lock
 
 _LOCK = 0x636F6465724D4752  # one key for every replica; any 64-bit number that nothing else takes
 _WAIT_SECONDS = 120.0  # coderd/database/migrations/migrate.go waits 2 min for the lock
@@ -15,7 +16,7 @@ class MigrationError(Exception):
     """The schema is of another version, or a migration before this one broke off."""
 
 
-async def migrate(db: Database) -> None:
+async def migrate(db: Database, bugs: frozenset[str] = frozenset()) -> None:
     """Bring an empty or older schema to the newest version; others that come at the same time wait their turn."""
     async with db.transaction() as conn:
         await conn.execute("SELECT pg_advisory_xact_lock($1)", _LOCK, timeout=_WAIT_SECONDS)
@@ -34,6 +35,10 @@ async def migrate(db: Database) -> None:
             await conn.execute(resources.files("standin").joinpath(name).read_text(encoding="utf-8"))
         if pending:
             await _finish(conn, pending[-1][0], first=version == 0)
+        else:
+            await under_lock(conn, bugs)
+    if not pending:
+        await without_lock(db, bugs)
     LOG.info("migration_inventory_up_to_date version=%d applied=%d", _MIGRATIONS[-1][0], len(pending))
 
 

@@ -98,7 +98,7 @@ class Replica:
         await asyncio.sleep(max((wait for bug, wait in _POOL_DELAYS.items() if bug in settings.bugs), default=0.0))
         try:
             await services.db.open()
-            await migrate(services.db)
+            await migrate(services.db, settings.bugs)
             services.deployment_id = await services.db.value(
                 "SELECT value FROM site_configs WHERE key = 'deployment_id'",
             )

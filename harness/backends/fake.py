@@ -20,8 +20,8 @@ from harness.fake.load import FILE, FakeLoad
 from harness.fake.meter import FakeMeter
 from harness.fake.site import Site
 from harness.stack import Look
-from harness.tidy import LEFT, SCHEMA
-from harness.truth import SQL
+from harness.tidy import LEFT
+from harness.truth import SCHEMA_SQL, SQL
 
 if TYPE_CHECKING:
     import asyncio
@@ -102,7 +102,7 @@ class FakeStack:
         known: dict[str, Callable[..., list[tuple[Any, ...]]]] = {
             SQL: self.site.store.builds,
             LEFT: self.site.store.left,
-            SCHEMA: lambda: [(1, False)],
+            SCHEMA_SQL: lambda: sorted(tuple(row) for row in self.site.store.schema.rows),
         }
         if query not in known:
             raise StackError(f"the fake's database knows the harness's own queries only, not {query[:60]!r}")

@@ -43,9 +43,15 @@ NAMES = (
     "latency-reported-late",
     "late-write-at-thaw",
     "late-write-checked",
+    "concurrent-migration",
+    "dirty-flag",
+    "slow-migration",
 )
 _LATER = {"slow-drain": 1.0, "orphan-on-stop": 4.0, "last-builds": 4.0, "slow-exit": 3.0}
 """Seconds by which it leaves later."""
+
+
+_MIGRATIONS = {"concurrent-migration": "unlocked", "dirty-flag": "dirty", "slow-migration": "locked"}
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,8 @@ class Behaviour:
     """By how many heartbeats a replica's own figure for the database lags. None: it says 0."""
     outlives_caller: bool = False
     """Whether a build is posted although nobody waits for the answer any more."""
+    migrates_again: str = ""
+    """How a start on a database in use works on its schema: not at all, "unlocked", "dirty" or "locked"."""
 
 
 def behaviour(server_env: Mapping[str, str]) -> Behaviour:
@@ -117,6 +125,7 @@ def behaviour(server_env: Mapping[str, str]) -> Behaviour:
         orphans="orphan-on-stop" in names,
         latency_beats_late=None if "latency-not-reported" in names else int("latency-reported-late" in names),
         outlives_caller="late-write-at-thaw" in names,
+        migrates_again=next((how for bug, how in _MIGRATIONS.items() if bug in names), ""),
         turn_s=0.001 if "shared-lock-contention" in names else 0.0,  # its twin waits for nobody
         leaks=bool(names & {"pool-leak-under-latency", "pool-returns-late"}),
         connection_back_s=0.5 if "pool-returns-late" in names else None,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from harness.fake.migration import migrate
 from harness.fake.pool import LOOK_S, Pool
 from harness.fake.store import Member
 
@@ -113,9 +114,12 @@ class Replica:
         if self.database() != "running":  # a server that cannot reach its database at the start keeps trying
             self.process.life.after(0.5, lambda: self._join(server))
             return
+        migrate(self.process, self.store, self.behaviour.migrates_again, lambda: self._serve(server))
+
+    def _serve(self, server: Server) -> None:
         server.listening = server.pool = True
-        server.member = self.store.new_id()
-        self.store.members[server.member] = Member(server.member, self.process.name, asyncio.get_running_loop().time())
+        server.member, now = self.store.new_id(), asyncio.get_running_loop().time()
+        self.store.members[server.member] = Member(server.member, self.process.name, now, since=now)
         self._measure(server)
         self._beat_later(server)
         if self.behaviour.leaks:

@@ -38,6 +38,8 @@ class Member:
     hostname: str
     beat: float
     stopped: bool = False
+    since: float = 0.0
+    """When it joined, loop seconds."""
     latency_us: int = 0
 
 
@@ -47,6 +49,14 @@ class Job:
 
     finish: Callable[[], None]
     workspace: Workspace | None = None
+
+
+@dataclass
+class Schema:
+    """The migration table: `[version, dirty]` rows, made by the first start; and until when its lock is held (loop seconds)."""
+
+    rows: list[list[Any]] = field(default_factory=list)
+    free_at: float = 0.0
 
 
 class Store:
@@ -63,6 +73,7 @@ class Store:
         """Template version to the status of its import."""
         self.members: dict[str, Member] = {}
         self.jobs: list[Job] = []
+        self.schema = Schema()
         self.committed: list[Callable[[Workspace], None]] = []
         self.posted: list[Callable[[], None]] = []
 

@@ -22,11 +22,12 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent / "contract")]
 
 from fake_runs import play  # noqa: E402
 
-from harness import Run, Scenario, each, one, rolling, runner, scenario  # noqa: E402
+from harness import Run, Scenario, each, live, one, rolling, runner, scenario  # noqa: E402
 from harness.evidence import conclude  # noqa: E402
 from harness.fake import talks  # noqa: E402
 from harness.faults import BalancerRestart, CpuThrottle, DbLatency, Freeze, Kill, Restart, Stop  # noqa: E402
 from harness.objectives import (  # noqa: E402
+    AllReady,
     BadSeconds,
     BrownOut,
     BuildsEnd,
@@ -45,6 +46,7 @@ from harness.objectives import (  # noqa: E402
     OthersKeepPace,
     OthersNotBlocked,
     Recovery,
+    SchemaClean,
     SessionsBack,
     TellsLatency,
     WritesKept,
@@ -242,6 +244,15 @@ async def golden_spreading(run: Run) -> None:
     await run.settle()
 
 
+@scenario(outage=True, objectives=[AllReady(within=10), SchemaClean()])
+async def golden_cold_start(run: Run) -> None:
+    """All replicas away and started at once."""
+    await run.baseline()
+    async with run.fault(Kill(), at=each("coder")):
+        await run.hold(1)
+    await run.settle()
+
+
 RUNS: dict[str, tuple[Scenario, str]] = {
     "kill-pass": (golden_kill, ""),
     "kill-strict": (golden_strict, ""),
@@ -268,6 +279,9 @@ RUNS: dict[str, tuple[Scenario, str]] = {
     "health-never-warns": (golden_asking, "health-never-warns"),
     "doses-pass": (golden_doses, ""),
     "doses-overdose": (golden_overdose, ""),
+    "cold-start-pass": (golden_cold_start, ""),
+    "cold-start-migrates-twice": (golden_cold_start, "concurrent-migration"),
+    "cold-start-finds-dirty": (golden_cold_start, "dirty-flag"),
     "freeze-pass": (golden_freeze, ""),
     "freeze-holds-lock": (golden_freeze, "holds-lock-in-request"),
 }
@@ -289,13 +303,15 @@ def make(name: str, folder: Path) -> None:
     ]
     if name == "kill-that-does-nothing":
         patches.append(mock.patch.object(Kill, "inject", nothing))
+    if name == "cold-start-finds-dirty":  # whoever never comes back is to be waited for no longer than the limit needs
+        patches.append(mock.patch.object(live, "HEAL_S", 11.0))
     if name == "kill-echo-doubles":
         patches.append(mock.patch.object(talks, "ECHOES", 2))
     for patch in patches:
         patch.start()
     try:
         more: dict[str, Any] = SESSIONS if golden is not golden_freeze else {}
-        more = SMALL if name.startswith(("db-latency", "doses", "tells", "health", "cpu-throttle")) else more
+        more = SMALL if name.startswith(("cold-start", "db-latency", "doses", "tells", "health", "cpu-throttle")) else more
         more = SMALL | {"prove": 2} if name == "stop-ignored" else more
         more = SMALL | {"writers": 6, "watchers": 2, "calm": 1} if name == "stop-orphans" else more
         run = play(folder / "run", golden, bugs=bugs, **(SHORT | more))

@@ -44,9 +44,14 @@ def at(kind: str, role: str) -> Selector:
 
 
 @settings(max_examples=500, deadline=None)
-@given(deeds, st.integers(2, 6), st.none() | st.integers(1, 6), st.integers(0, 2**31), st.data())
-def test_no_plan_gets_past_the_limits(
-    wanted: list[tuple[str, str, str, bool]], replicas: int, max_down: int | None, seed: int, data: st.DataObject
+@given(deeds, st.integers(2, 6), st.none() | st.integers(1, 6), st.booleans(), st.integers(0, 2**31), st.data())
+def test_no_plan_gets_past_the_limits(  # noqa: PLR0917 - all is drawn
+    wanted: list[tuple[str, str, str, bool]],
+    replicas: int,
+    max_down: int | None,
+    outage: bool,
+    seed: int,
+    data: st.DataObject,
 ) -> None:
     """Faults that overlap or follow each other, on paper; whatever is not refused kept every limit at every moment."""
     names = [t.name for t in paper_targets(replicas)]
@@ -54,7 +59,7 @@ def test_no_plan_gets_past_the_limits(
     down: dict[str, list[str]] = {}
     worst = 0
 
-    @scenario(objectives=[Detected()])
+    @scenario(objectives=[Detected()], outage=outage)
     async def drawn(run: Run) -> None:
         """Whatever was drawn."""
         nonlocal worst
@@ -91,8 +96,9 @@ def test_no_plan_gets_past_the_limits(
             "is not",
         )
         assert any(words in said for words in known), said
+        assert not (outage and "no healthy replica" in said), "the scenario says that it may"
         return
-    assert worst < replicas, "the last healthy replica"
+    assert worst < replicas or outage, "the last healthy replica"
     assert max_down is None or worst <= max_down, "more than allowed"
     down.clear()
     assert plan() == first, "the same seed decides the same"
@@ -110,6 +116,28 @@ def test_what_is_refused_is_named() -> None:
         decider(only=frozenset({"balancer"})).choose(Kill(), one("coder"))
     with pytest.raises(UsageError, match=r"db-latency cannot hurt balancer: it is not DatabaseLink on this stack"):
         decider().choose(DbLatency(), one("balancer"))
+
+
+def test_an_outage_allows_that_and_nothing_else() -> None:
+    def decider(**limits: Any) -> Decider:
+        return Decider(paper_targets(3), Random(1), Limits(**limits), outage=True)
+
+    allowed = decider()
+    _, chosen = allowed.choose(Kill(), each("coder"))
+    assert (allowed.controls(chosen), allowed.fronts(chosen)) == ([], ["balancer"])
+    with pytest.raises(UsageError, match=r"would take 3 of 3 replicas down at once, the run may take 2; refused"):
+        decider(max_down=2).choose(Kill(), each("coder"))
+    with pytest.raises(UsageError, match=r"may hurt only coder-1"):
+        decider(only=frozenset({"coder-1"})).choose(Kill(), each("coder"))
+    with pytest.raises(UsageError, match=r"cannot hurt balancer"):
+        decider().choose(DbLatency(), one("balancer"))
+
+
+def test_a_front_is_a_control_in_an_outage_only() -> None:
+    for fault, at_ in ((Kill(), all_but_one("coder")), (Kill(), one("balancer")), (DbLatency(), each("coder"))):
+        decider = Decider(paper_targets(3), Random(1), outage=True)
+        _, chosen = decider.choose(fault, at_)
+        assert decider.fronts(chosen) == []
 
 
 def test_who_is_down_is_not_chosen_again_and_counts() -> None:

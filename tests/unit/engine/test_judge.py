@@ -5,6 +5,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from make import unpack
 
 from harness import eventlog
 from harness.errors import RunDirError
@@ -118,6 +119,21 @@ def test_an_abort_is_its_own_verdict(passed: Path, resealed: Callable[[Path], No
     resealed(passed)
     verdict = judge(passed)
     assert (verdict.status, verdict.exit_code) == (Status.ABORTED, 4)
+
+
+def test_who_was_started_again_and_never_serves_is_red(tmp_path: Path, resealed: Callable[[Path], None]) -> None:
+    """A new process is the witness of our part; without it the undo may not have been done, and nothing is known."""
+    directory = unpack("cold-start-finds-dirty", tmp_path / "run")
+    verdict = judge(directory)
+    assert (verdict.status, verdict.first_failed and verdict.first_failed.objective) == (Status.FAIL, "all-ready")
+    undone = next(line["t_ns"] for line in lines_of(directory) if line["kind"] == "fault.undone")
+    kept = [e for e in lines_of(directory) if e["kind"] != "resource.created" or e["t_ns"] < undone - 10**9]
+    assert len(kept) < len(lines_of(directory))
+    write_lines(directory, kept)
+    resealed(directory)
+    verdict = judge(directory)
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "not healed: " in verdict.why
 
 
 def without(directory: Path, kind: str) -> None:

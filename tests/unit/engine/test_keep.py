@@ -17,7 +17,7 @@ from harness.fake import replica
 from harness.fake.life import FakeProcess
 from harness.fake.store import Store
 from harness.stack import Look
-from harness.tidy import SCHEMA
+from harness.truth import SCHEMA_SQL
 from harness.virtualtime import VirtualLoop
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def dirty_schema(patch: pytest.MonkeyPatch) -> None:
     real = fake.FakeStack.sql
 
     async def sql(self: fake.FakeStack, query: str, *args: Any) -> Any:
-        return [(7, True)] if query == SCHEMA else await real(self, query, *args)
+        return [(7, True)] if query == SCHEMA_SQL else await real(self, query, *args)
 
     patch.setattr(fake.FakeStack, "sql", sql)
 

@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
-from standin import leak, requestlock
+from standin import leak, remigrate, requestlock
 from standin.clock import Clock
 from standin.server import Replica
 from standin_lab import PASSWORD, Client, Process, Site, frames, processes, set_up, settings_for, site, until
@@ -584,3 +584,31 @@ def test_a_replica_that_is_slow_while_it_refreshes(database: str, bug: str) -> N
 @pytest.mark.parametrize("bug", [*sorted(requestlock.BUGS), *sorted(requestlock.TURN_BUGS)])
 def test_calm_traffic_has_no_errors(database: str, bug: str) -> None:
     _run(database, bug, _calm, count=3)
+
+
+@pytest.mark.parametrize(
+    ("bug", "starts", "rows"),
+    [("concurrent-migration", 2, 2), ("dirty-flag", 1, 1), ("slow-migration", 2, 1), ("", 2, 1)],
+)
+def test_two_that_start_at_once_on_a_database_in_use(
+    database: str, monkeypatch: pytest.MonkeyPatch, bug: str, starts: int, rows: int
+) -> None:
+    """Either both do what one should, or the first keeps the second out, or they take turns."""
+    monkeypatch.setattr(remigrate, "_USED_SECONDS", 0.0)
+
+    async def check() -> None:
+        async with site(database):
+            both = [Replica(settings_for(database, bugs=_only(bug))) for _ in range(2)]
+            ended = await asyncio.gather(*(replica.start() for replica in both), return_exceptions=True)
+            assert [str(error) for error in ended if error and "dirty" not in str(error)] == []
+            assert ended.count(None) == starts
+            admin = await asyncpg.connect(database)
+            try:
+                found = await admin.fetch("SELECT version, dirty FROM schema_migrations")
+            finally:
+                await admin.close()
+            assert [tuple(row) for row in found] == [(1, False)] * rows
+            for replica in both:
+                await replica.stop()
+
+    asyncio.run(check())
