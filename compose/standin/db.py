@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -167,7 +167,9 @@ class Database:
             yield conn
         except BaseException as error:
             if not _harmless(error):
-                conn.terminate()
+                # One that the server has closed is out of the pool already, and says so instead of the error that counts.
+                with suppress(asyncpg.InterfaceError):
+                    conn.terminate()
             raise
         finally:
             self._out -= 1

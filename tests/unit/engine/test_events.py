@@ -23,6 +23,7 @@ SAMPLES: dict[str, Any] = {
     "dict[str, str]": {"id": "host"},
     "dict[str, dict[str, list[Any]]]": {"w": {"1": ["start", 1]}},
     "list[str]": ["x", "y"],
+    "list[list[Any]]": [[7, False]],
     "list[dict[str, Any]]": [{"x": 1}],
     "dict[str, int]": {"3": 5},
     "str | None": None,
