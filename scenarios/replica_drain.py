@@ -4,8 +4,10 @@ from harness import Red, Run, one, scenario
 from harness.faults import Stop
 from harness.objectives import (
     BadSeconds,
+    BuildsEnd,
     Detected,
     Exits,
+    Goodbye,
     Latency,
     MembershipDrops,
     Recovery,
@@ -21,10 +23,13 @@ from harness.timings import N, api_p95, ejection, idle_exit, redial
     red_by=[
         Red("ignores-sigterm", "exits", twin="slow-exit"),
         Red("drain-never-ends", "exits", twin="slow-exit"),
+        Red("interrupts-build", "builds-end", twin="last-builds", settings={"writers": "20"}),
     ],
     objectives=[
         WritesKept(),
         Exits(within=idle_exit),
+        Goodbye(),
+        BuildsEnd(well=True),
         MembershipDrops(earliest=0.0, latest=idle_exit + 2.0),
         SessionsBack("watch.eager", within=ejection + redial),
         BadSeconds(at_most=ejection / N + 0.5),

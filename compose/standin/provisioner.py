@@ -31,7 +31,8 @@ _GIVE_UP = 180.0  # coderd/jobreaper: a daemon must give up after 3 min of faile
 # Wall seconds.
 _CANCEL_SECONDS = 5.0  # cli/server.go gives a daemon 5 s once it is interrupted
 _LATE_SECONDS = 4.0  # longer than a writer of the harness takes from one build to the next, so that each has one in it
-_LATE_BUGS = frozenset({"orphan-on-stop", "last-builds"})
+_LATE_BUGS = frozenset({"orphan-on-stop", "interrupts-build", "last-builds"})
+_INTERRUPTED = "the provisioner daemon was interrupted"
 
 
 class Provisioner:
@@ -48,6 +49,8 @@ class Provisioner:
         self._bugs = settings.bugs
         self._leaves_behind = False
         """Whether jobs that it takes from now on are left as they are."""
+        self._interrupts = False
+        """Whether they fail at once."""
         self._idle = {uuid4(): f"{settings.hostname}-{number}" for number in range(settings.daemons)}
         self._daemons = dict(self._idle)
         self._wake = asyncio.Event()
@@ -76,6 +79,7 @@ class Provisioner:
         """Take no more jobs; wait up to 30 min (server time) for the running ones, or fail them at once."""
         if self._bugs & _LATE_BUGS:
             self._leaves_behind = "orphan-on-stop" in self._bugs
+            self._interrupts = "interrupts-build" in self._bugs
             await asyncio.sleep(_LATE_SECONDS)
         await _end(self._tasks[:1])
         if self._jobs:
@@ -130,6 +134,8 @@ class Provisioner:
         if self._leaves_behind:
             await asyncio.Event().wait()
         error, steps, began = "", script(job["type"], job["transition"] or ""), time.monotonic()
+        if self._interrupts:
+            error, steps = _INTERRUPTED, ()
         try:
             for step in steps:
                 row = await self._work(job["id"], daemon, step)
@@ -141,7 +147,7 @@ class Provisioner:
         except asyncio.CancelledError:
             if self._leaves_behind:
                 raise
-            error = "the provisioner daemon was interrupted"
+            error = _INTERRUPTED
         ended = await self._persist(sql.FINISH, job["id"], daemon, error)
         if ended is None:
             LOG.warning("job %s had already ended", job["id"])

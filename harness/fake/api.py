@@ -163,7 +163,7 @@ class _Handler:
     async def version(self, _body: Any, _match: re.Match[str]) -> Answer:
         key = self.store.new_id()
         self.store.versions[key] = "running"
-        self.store.post(Job(lambda: self.store.versions.update({key: "succeeded"})))
+        self.store.post(Job(lambda status: self.store.versions.update({key: status})))
         return Answer(201, {"id": key, "job": {"status": "pending"}})
 
     async def version_read(self, _body: Any, match: re.Match[str]) -> Answer:

@@ -37,6 +37,7 @@ NAMES = (
     "no-drain",
     "slow-drain",
     "orphan-on-stop",
+    "interrupts-build",
     "last-builds",
     "slow-exit",
     "latency-not-reported",
@@ -47,7 +48,7 @@ NAMES = (
     "dirty-flag",
     "slow-migration",
 )
-_LATER = {"slow-drain": 1.0, "orphan-on-stop": 4.0, "last-builds": 4.0, "slow-exit": 3.0}
+_LATER = {"slow-drain": 1.0, "orphan-on-stop": 4.0, "interrupts-build": 4.0, "last-builds": 4.0, "slow-exit": 3.0}
 """Seconds by which it leaves later."""
 
 
@@ -93,6 +94,8 @@ class Behaviour:
     """For how long one that leaves takes builds still."""
     orphans: bool = False
     """Whether it then works on none of them, and leaves without an end of any."""
+    interrupts: bool = False
+    """Whether they fail at once."""
     latency_beats_late: int | None = 0
     """By how many heartbeats a replica's own figure for the database lags. None: it says 0."""
     outlives_caller: bool = False
@@ -121,8 +124,9 @@ def behaviour(server_env: Mapping[str, str]) -> Behaviour:
         obeys="ignores-sigterm" not in names,
         drains="no-drain" not in names,
         leaves_s=None if "drain-never-ends" in names else 0.2 + sum(s for bug, s in _LATER.items() if bug in names),
-        takes_builds_s=4.0 if names & {"orphan-on-stop", "last-builds"} else 0.0,
+        takes_builds_s=4.0 if names & {"orphan-on-stop", "interrupts-build", "last-builds"} else 0.0,
         orphans="orphan-on-stop" in names,
+        interrupts="interrupts-build" in names,
         latency_beats_late=None if "latency-not-reported" in names else int("latency-reported-late" in names),
         outlives_caller="late-write-at-thaw" in names,
         migrates_again=next((how for bug, how in _MIGRATIONS.items() if bug in names), ""),

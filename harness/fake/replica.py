@@ -160,10 +160,11 @@ class Replica:
     def _do(self, job: Job, server: Server) -> None:
         if server.leaving and self.behaviour.orphans:
             return  # its daemon is taken for good
+        interrupted = server.leaving and self.behaviour.interrupts
 
         def done() -> None:
             server.jobs -= 1
-            job.finish()
+            job.finish("failed" if interrupted else "succeeded")
             self._work()
 
-        self.process.life.after(_BUILD_S * self.scale, done)
+        self.process.life.after(0.0 if interrupted else _BUILD_S * self.scale, done)

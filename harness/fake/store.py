@@ -47,7 +47,8 @@ class Member:
 class Job:
     """Work for a provisioner: a build of a workspace, or a template import (`workspace` None)."""
 
-    finish: Callable[[], None]
+    finish: Callable[[str], None]
+    """Ends it, as "succeeded" or "failed"."""
     workspace: Workspace | None = None
 
 
@@ -93,9 +94,9 @@ class Store:
         self.workspaces.setdefault(workspace.id, workspace)
         workspace.builds.append(build)
 
-        def finish() -> None:
-            build.status = "succeeded"
-            workspace.deleted |= build.transition == "delete"
+        def finish(status: str) -> None:
+            build.status = status
+            workspace.deleted |= build.transition == "delete" and status == "succeeded"
             self.changed(workspace)
 
         self.post(Job(finish, workspace))

@@ -137,7 +137,7 @@ async def golden_rolling(run: Run) -> None:
     await run.settle()
 
 
-@scenario(objectives=[BuildsEnd()])
+@scenario(objectives=[BuildsEnd(well=True)])
 async def golden_orphans(run: Run) -> None:
     """A stop that is held for longer than the writers wait for a build."""
     await run.baseline()
@@ -265,6 +265,7 @@ RUNS: dict[str, tuple[Scenario, str]] = {
     "rolling-pass": (golden_rolling, ""),
     "rolling-no-drain": (golden_rolling, "no-drain"),
     "stop-orphans": (golden_orphans, "orphan-on-stop"),
+    "stop-interrupts": (golden_orphans, "interrupts-build"),
     "stop-strict": (golden_hurried, ""),
     "scale-down-pass": (golden_scale_down, ""),
     "balancer-cuts-all": (golden_all_cut, ""),
@@ -313,7 +314,7 @@ def make(name: str, folder: Path) -> None:
         more: dict[str, Any] = SESSIONS if golden is not golden_freeze else {}
         more = SMALL if name.startswith(("cold-start", "db-latency", "doses", "tells", "health", "cpu-throttle")) else more
         more = SMALL | {"prove": 2} if name == "stop-ignored" else more
-        more = SMALL | {"writers": 6, "watchers": 2, "calm": 1} if name == "stop-orphans" else more
+        more = SMALL | {"writers": 6, "watchers": 2, "calm": 1} if name in {"stop-orphans", "stop-interrupts"} else more
         run = play(folder / "run", golden, bugs=bugs, **(SHORT | more))
     finally:
         for patch in patches:

@@ -202,9 +202,9 @@ def test_who_leaves_says_goodbye_to_its_streams(
         asyncio.run(check(started))
 
 
-@pytest.mark.parametrize("bug", ["", "orphan-on-stop", "last-builds"])
+@pytest.mark.parametrize("bug", ["", "orphan-on-stop", "interrupts-build", "last-builds"])
 def test_builds_of_a_replica_that_leaves(database: str, tmp_path: Path, bug: str) -> None:
-    """Those it took, before and after it was asked, end with one bug alone in nobody's hands."""
+    """Those it took, before and after it was asked, end with one bug in nobody's hands, and with another one badly."""
 
     async def check(replicas: list[Process]) -> None:
         healthy, victim = replicas
@@ -223,9 +223,10 @@ def test_builds_of_a_replica_that_leaves(database: str, tmp_path: Path, bug: str
             async def settled() -> bool:
                 """Whoever has not ended yet was the leaving replica's, if the bug is on."""
                 jobs = [(await owner.get(f"/workspaces/{workspace}"))["latest_build"]["job"] for workspace in made]
-                left = [job.get("worker_name") or "" for job in jobs if job["status"] != "succeeded"]
-                orphans = all(name.rpartition("-")[0] == f"coder-{victim.port}" for name in left)
-                return orphans and bool(left) == (bug == "orphan-on-stop")
+                left = [job for job in jobs if job["status"] != "succeeded"]
+                its = all((job.get("worker_name") or "").rpartition("-")[0] == f"coder-{victim.port}" for job in left)
+                failed = {job["status"] == "failed" for job in left}
+                return its and failed == {"orphan-on-stop": {False}, "interrupts-build": {True}}.get(bug, set())
 
             await until(settled)
 
