@@ -8,6 +8,7 @@ from harness.objectives import WritesKept
 @scenario(objectives=[WritesKept()])
 async def crash_freeze(run: Run) -> None:
     await run.baseline()
+    await run.ask_health()
     async with run.fault(Freeze(), at=one("coder")):
         await run.hold()
     await run.settle()

@@ -50,9 +50,10 @@ KINDS_CUT: dict[str, Case] = {
             "process.exited",
             "fault.proven",
         ),
-        *("fault.undone", "fault.healed", "recovery.ended", "truth", "run.sealed"),
+        *("fault.undone", "fault.healed", "recovery.ended", "truth", "schema", "run.sealed"),
     )
 } | {
+    "health.report": Case("health.report", [{"kind": "health.report", "do": KILL}], scenario=FREEZE),
     "phase": Case("phase", [{"kind": "phase", "name": "fault", "do": KILL}]),
     "baseline.broken": Case(
         "baseline.broken",
