@@ -101,6 +101,8 @@ def _rows(path: Path) -> Iterator[LoadRequest | Dropped]:
     started: dict[int, LoadMark] = {}
     for mark in read_load(path):
         if mark.name >= len(names):
+            names = _names(path)  # the load still runs, and has a new name since: it is written before its first record
+        if mark.name >= len(names):
             raise RunDirError(f"{path}: request name {mark.name} is not in the names file, which has {len(names)}")
         if mark.kind == LOAD_START:
             started[mark.request] = mark

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from harness import loadlog
 from harness.errors import RunDirError
 from harness.loadlog import Dropped, LoadRequest, dropped, requests, settled, totals
 from harness.records import LOAD, LOAD_DROPPED, LOAD_END, LOAD_START, Outcome
@@ -65,6 +66,15 @@ def test_missing_names_file(tmp_path: Path) -> None:
 def test_name_out_of_range(tmp_path: Path) -> None:
     with pytest.raises(RunDirError, match=r"request name 3 is not in the names file, which has 1$"):
         list(requests(write(tmp_path, start(0, 1, 3), names=["GET /"])))
+
+
+def test_a_name_that_is_new_since_the_names_were_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Totals may be asked for while the load runs: then a record can be younger than the names."""
+    path = write(tmp_path, start(0, 1), start(1, 2, 1), names=["GET /", "GET /new"])
+    read = [["GET /"], ["GET /", "GET /new"]]
+    monkeypatch.setattr(loadlog, "_names", lambda _path: read.pop(0))
+    assert [row.name for row in requests(path)] == ["GET /", "GET /new"]
+    assert read == []
 
 
 def test_end_without_start(tmp_path: Path) -> None:
