@@ -240,11 +240,18 @@ class Relay:
             self._passes.set()
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
-        self._writers |= {writer, far_writer}
-        pumps = [self._pump(reader, far_writer), self._pump(far_reader, writer)]
-        await asyncio.gather(*pumps, return_exceptions=True)
-        self._writers -= {writer, far_writer}
+        both = {writer}
+        self._writers.add(writer)  # before anything is waited for: a cut that comes meanwhile is for this one too
+        try:
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
+            both.add(far_writer)
+            self._writers.add(far_writer)
+            pumps = [self._pump(reader, far_writer), self._pump(far_reader, writer)]
+            await asyncio.gather(*pumps, return_exceptions=True)
+        finally:
+            for one in both:
+                one.transport.abort()
+            self._writers -= both
 
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         try:
