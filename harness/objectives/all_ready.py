@@ -36,17 +36,17 @@ class AllReady:
         limits = f"<= {most} s"
         coders = {t["name"] for t in run.targets("coder")}
         started = [(f, name) for f in run.faults if f.injected and f.undone for name in f.prepared.targets]
-        spans = {name: span for f, name in started if name in coders and (span := _ready(run, f, name))}
+        spans = [(name, span) for f, name in started if name in coders and (span := _ready(run, f, name))]
         if not spans:
             return Finding(self.name, Status.INCONCLUSIVE, "no replica that is watched was started", limit=limits)
-        lo, hi = max(s[0] for s in spans.values()), max(s[1] for s in spans.values())
-        late = [name for name, span in sorted(spans.items()) if span[1] == float("inf")]
+        lo, hi = max(span[0] for _, span in spans), max(span[1] for _, span in spans)
+        late = sorted((name, span[0]) for name, span in spans if span[1] == float("inf"))
         if late:
-            waited = min(spans[name][0] for name in late)
+            waited = min(seconds for _, seconds in late)
             status = Status.FAIL if lo > most.value else Status.INCONCLUSIVE
-            said = f"{len(late)} of {len(spans)} not ready {waited:.1f} s after the start: {', '.join(late)}"
+            said = f"{len(late)} of {len(spans)} not ready {waited:.1f} s after the start: {', '.join(name for name, _ in late)}"
             return Finding(self.name, status, said, f"> {lo:.2f} s", limits, where, len(spans))
-        last = max(spans, key=lambda name: spans[name][1])
+        last, _ = max(spans, key=lambda pair: pair[1][1])
         said = f"all {len(spans)}, the last {last} within [{lo:.2f}, {hi:.2f}] s"
         value = f"[{lo:.2f}, {hi:.2f}] s"
         return Finding(self.name, bounded(lo, hi, most.value), said, value, limits, where, len(spans))
