@@ -103,14 +103,14 @@ class Keep:
         request = course.request
         if course.stack is None or self.following is None or self.fresh or stop.asked.is_set():
             return
-        why: str | None = "the suite is being ended"
+        why: str | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_cancel_when, stop.asked, tasks.cancel_scope)
             why = await self._unfit(course, verdict, self.following)
             tasks.cancel_scope.cancel()
         if why is not None or stop.asked.is_set():
-            self.why = why or self.why
-            request.say(f"this stack ends with its run: {why}")
+            self.why = why or "the suite is being ended"
+            request.say(f"this stack ends with its run: {self.why}")
             return
         self._kept = Kept(
             stack=course.stack,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from harness.timings import TUNED, Balancer
 
@@ -75,6 +75,10 @@ class Answer:
         return 200 <= self.status < 300
 
 
+CALL_S: Final = 10.0
+"""How long a call of the API is waited for, unless it says otherwise."""
+
+
 class NoAnswer(Exception):  # noqa: N818 - it is not an error of ours: it is what a client of a broken service sees
     """The request got no whole answer (refused, reset, timed out): for a write, nobody knows whether it happened."""
 
@@ -83,7 +87,7 @@ class Api(Protocol):
     """Coder's HTTP API at one address. A status is returned, never raised; only a missing answer raises."""
 
     async def call(
-        self, method: str, path: str, body: Any = None, *, token: str | None = None, timeout_s: float = 10.0
+        self, method: str, path: str, body: Any = None, *, token: str | None = None, timeout_s: float = CALL_S
     ) -> Answer:
         """Send one request, without any retry; `path` is below /api/v2. Raises NoAnswer, also after `timeout_s`."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from harness.stack import Answer, NoAnswer
+from harness.stack import CALL_S, Answer, NoAnswer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 UPSTREAM = "X-Chaos-Upstream"
 """Response header in which the balancer names the replica, as host:port (compose/Caddyfile)."""
 _CONNECT_S = 3.0
-_TIMEOUT = httpx.Timeout(10.0, connect=_CONNECT_S)
+_TIMEOUT = httpx.Timeout(CALL_S, connect=_CONNECT_S)
 
 
 class HttpApi:
@@ -34,7 +34,7 @@ class HttpApi:
         self._client = client
 
     async def call(
-        self, method: str, path: str, body: Any = None, *, token: str | None = None, timeout_s: float = 10.0
+        self, method: str, path: str, body: Any = None, *, token: str | None = None, timeout_s: float = CALL_S
     ) -> Answer:
         """Send one request; see `harness.stack.Api`."""
         headers = {"Coder-Session-Token": token} if token else {}

@@ -11,7 +11,7 @@ import anyio
 from harness.fake.life import Died
 from harness.fake.removal import listing, removed, view
 from harness.fake.store import Build, Job, Workspace
-from harness.stack import Answer, NoAnswer
+from harness.stack import CALL_S, Answer, NoAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ class FakeApi:
         self._name = name
 
     async def call(
-        self, method: str, path: str, body: Any = None, *, token: str | None = None, timeout_s: float = 10.0
+        self, method: str, path: str, body: Any = None, *, token: str | None = None, timeout_s: float = CALL_S
     ) -> Answer:
         """Send one request."""
         what = f"{method} {path}"

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _WARNING = ev.HealthReport.FAR
 _SURE_NS = 5 * SECOND
 """A busy machine's pings are slow for a moment; a warning with nothing on that stays for longer than this does not go."""
+_BARE = ("before", "after")
+"""Stages with nothing on."""
 _ORDER = (Status.FAIL, Status.INCONCLUSIVE, Status.PASS)
 
 
@@ -44,13 +46,13 @@ class HealthTells:
 
     def judge(self, run: RunView) -> Finding:
         """Judge the reports of the four stages; each stage needs some, and one that counts of everyone who was asked."""
-        stages = ("before", f"+{self.near_ms} ms", f"+{self.far_ms} ms", "after")
+        stages = (_BARE[0], f"+{self.near_ms} ms", f"+{self.far_ms} ms", _BARE[1])
         limits = f"{_WARNING} at {stages[2]}, not at {stages[1]}, before or after"
         reports: dict[tuple[str, str], list[ev.HealthReport]] = {}
         for report in run.all(ev.HealthReport):
             reports.setdefault((_stage(run, report), report.target), []).append(report)
         judged = [
-            _Said(stage, *self._judge(run, f"{stage}: {target}", own, far=stage == stages[2]))
+            _Said(stage, *self._judge(run, stage, target, own))
             for (stage, target), own in reports.items()
             if stage in stages
         ]
@@ -62,8 +64,9 @@ class HealthTells:
         said = text if worst.status is Status.PASS else worst.text
         return Finding(self.name, worst.status, said, limit=limits, n=count)
 
-    def _judge(self, run: RunView, who: str, reports: list[ev.HealthReport], *, far: bool) -> tuple[Status, str]:
+    def _judge(self, run: RunView, stage: str, target: str, reports: list[ev.HealthReport]) -> tuple[Status, str]:
         """One replica in one stage."""
+        who, far = f"{stage}: {target}", stage == f"+{self.far_ms} ms"
         most_ms = round(limit(self.warns_at).value * 1000, 3)
         for report in reports:
             if report.why:
@@ -79,7 +82,8 @@ class HealthTells:
         if far or any(_WARNING not in report.codes for report in reports):
             return Status.PASS, ""
         window = Interval(reports[0].since_ns, reports[-1].t_ns)
-        sure = "+" not in who and window.hi - window.lo >= _SURE_NS and _nearby(run, reports[0].target, window, most_ms)
+        lasted = stage in _BARE and window.hi - window.lo >= _SURE_NS
+        sure = lasted and _nearby(run, target, window, most_ms)
         text = f"{_tell(who, reports[-1])}; so said all of its reports in {(window.hi - window.lo) / SECOND:.1f} s"
         return Status.FAIL if sure else Status.INCONCLUSIVE, text
 
@@ -107,7 +111,7 @@ def _stage(run: RunView, report: ev.HealthReport) -> str:
             whole &= fault.undone is None or report.t_ns <= fault.undone.before_ns
             doses.append(f"+{fault.prepared.params['rtt_ms']} ms" if whole else "in between")
     if not doses:
-        return "after" if done else "before"
+        return _BARE[done]
     return doses[0] if len(doses) == 1 else "in between"
 
 
