@@ -143,10 +143,14 @@ class PubSub:
         """Open the connection and LISTEN on every channel that has listeners."""
         conn = await asyncpg.connect(**self._db.connect_arguments())
         conn.add_termination_listener(self._on_end)
-        async with self._lock:
-            self._lost.clear()
-            self._listening.clear()
-            self._conn = conn
+        try:
+            async with self._lock:
+                self._lost.clear()
+                self._listening.clear()
+                self._conn = conn
+        except asyncio.CancelledError:  # it is nobody's yet
+            conn.terminate()
+            raise
         for channel in list(self._listeners):
             await self._settle(channel)
 

@@ -98,6 +98,7 @@ def test_a_ping_is_answered_by_its_own_connection():
         (bytes([0x81, 127]) + struct.pack("!Q", 100 << 20) + b"x" * 100, 1009),
         (frame(Opcode.TEXT, b"x" * (MAX_MESSAGE - 1), fin=False) + frame(Opcode.CONT, b"xx"), 1009),
     ],
+    ids=["no frame", "goes on with nothing", "masked", "said to be too long", "too long in pieces"],
 )
 def test_what_is_no_websocket_or_too_much_of_it_ends_with_a_code(data, code):
     frames = Frames()
