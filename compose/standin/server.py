@@ -22,6 +22,7 @@ from standin.health import HealthCache
 from standin.inflight import InFlight
 from standin.leak import BUGS as LEAK_BUGS
 from standin.leak import look_forever
+from standin.listening import listen, stop_listening
 from standin.log import LOG, one_line
 from standin.metrics import Metrics, serve_metrics
 from standin.migrations import MigrationError, migrate
@@ -85,6 +86,7 @@ class Replica:
         )
         self._chores: list[asyncio.Task[None]] = []
         self._joined = False
+        self._listener: asyncio.Server | None = None
         self._scrapes: web.AppRunner | None = None
 
     async def start(self) -> None:
@@ -133,8 +135,8 @@ class Replica:
         The order is cli/server.go's: while a build runs the replica serves no HTTP yet stays a member.
         ``interrupt`` (SIGINT) fails running builds instead of waiting for them.
         """
-        for site in tuple(self._runner.sites):
-            await site.stop()
+        if self._listener is not None:
+            await stop_listening(self._listener)
         if self._runner.server is not None:
             for connection in set(self._runner.server.connections) - self.services.sockets.connections():
                 connection.close()  # once idle; a closing one hears nothing more
@@ -162,7 +164,7 @@ class Replica:
         settings = self.services.settings
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, settings.host, settings.port, backlog=1024, reuse_address=True).start()
+            self._listener = await listen(self._runner, settings.host, settings.port)
         except OSError as error:
             raise StartError(f"cannot listen on {settings.host}:{settings.port}: {error}") from error
         LOG.info("started HTTP listener at http://%s:%d", settings.host, settings.port)

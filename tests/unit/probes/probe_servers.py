@@ -65,6 +65,14 @@ class Server:
                 await writer.wait_closed()
 
 
+async def close(listener: asyncio.Server) -> None:
+    """Listen no more; asyncio would leak a connection that is between accept and handler, so that gets its turn first."""
+    for sock in listener.sockets:
+        asyncio.get_running_loop().remove_reader(sock.fileno())
+    await asyncio.sleep(0)
+    listener.close()
+
+
 class Servers:
     """Starts servers in its thread and stops them all."""
 
@@ -93,7 +101,7 @@ class Servers:
         async def end() -> None:
             for listener in self._listeners:
                 if listener.sockets and listener.sockets[0].getsockname()[1] == server.port:
-                    listener.close()
+                    await close(listener)
             for writer in list(server.writers):
                 reset(writer)
 
@@ -105,15 +113,8 @@ class Servers:
 
     def stop(self) -> None:
         async def end() -> None:
-            # asyncio leaks a connection that is between accept and its handler when the listener closes. So: first stop
-            # accepting, then give what was accepted its turns of the loop, then close.
             for listener in self._listeners:
-                for sock in listener.sockets:
-                    self._loop.remove_reader(sock.fileno())
-            for _ in range(10):
-                await asyncio.sleep(0)
-            for listener in self._listeners:
-                listener.close()
+                await close(listener)
             me = asyncio.current_task()
             tasks = [task for task in asyncio.all_tasks() if task is not me]
             for task in tasks:

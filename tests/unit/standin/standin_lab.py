@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from standin.config import Settings
+from standin.listening import stop_listening
 from standin.script import Step, script
 from standin.server import Replica
 from standin_postgres import ROOT, free_port
@@ -226,7 +227,7 @@ class Relay:
         """Refuse new connections and cut the open ones."""
         self._passes.set()
         if self._server is not None:
-            self._server.close()
+            await stop_listening(self._server)
         for writer in tuple(self._writers):
             writer.transport.abort()
         if self._server is not None:

@@ -179,7 +179,7 @@ def test_a_replica_that_is_slow_while_it_refreshes(database: str, bug: str) -> N
 
 
 @pytest.mark.parametrize("bug", [*sorted(requestlock.BUGS), *sorted(requestlock.TURN_BUGS)])
-def testcalm_traffic_has_no_errors(database: str, monkeypatch: pytest.MonkeyPatch, bug: str) -> None:
+def test_calm_traffic_has_no_errors(database: str, monkeypatch: pytest.MonkeyPatch, bug: str) -> None:
     # Three replicas share this process: one that stands still for a moment has an idle session, which is another test's.
     monkeypatch.setattr(requestlock, "_IDLE_LIMIT_MS", 5000)
     run_with(database, bug, calm, count=3)
