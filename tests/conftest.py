@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,7 +25,13 @@ def pytest_runtest_makereport(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say last what was skipped; when `make test` calls pytest more than once, also what its earlier calls skipped."""
     skipped = terminalreporter.stats.get("skipped", [])
-    if skipped:
-        reasons = sorted({str(r.longrepr[2]) if isinstance(r.longrepr, tuple) else str(r.longrepr) for r in skipped})
-        terminalreporter.write_line(f"skipped here: {len(skipped)} tests ({'; '.join(reasons)})")
+    said = [str(r.longrepr[2]) if isinstance(r.longrepr, tuple) else str(r.longrepr) for r in skipped]
+    if log := os.environ.get("CHAOS_TEST_SKIPPED"):
+        with Path(log).open("a+", encoding="utf-8") as file:
+            file.writelines(json.dumps(reason) + "\n" for reason in said)
+            file.seek(0)
+            said = [json.loads(line) for line in file]
+    if said:
+        terminalreporter.write_line(f"skipped here: {len(said)} tests ({'; '.join(sorted(set(said)))})")

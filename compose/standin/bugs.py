@@ -15,7 +15,7 @@ BUGS: Mapping[str, str] = MappingProxyType(
         "heartbeat-1.3x": "Twin of heartbeat-10x: 6.5 s and 19.5 s (server time).",
         "holds-lock-in-request": "Every authenticated request holds a shared advisory lock for 100 ms (wall) or more "
         "inside one transaction; every 2 s (wall) each replica needs it exclusively.",
-        "lock-with-timeout": "Twin of holds-lock-in-request: PostgreSQL ends such a session after 400 ms (wall) idle.",
+        "lock-with-timeout": "Twin of holds-lock-in-request: for 50 ms, and PostgreSQL ends a session 400 ms (wall) idle.",
         "shared-lock-contention": "Every 1.5 s (wall) a replica holds an advisory lock while it works for 30 ms of processor "
         "time; every authenticated request of every replica waits for it.",
         "lock-if-free": "Twin of shared-lock-contention: the requests look whether it is free, and do not wait.",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import freezes
@@ -11,6 +12,12 @@ import together as side_by_side
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Future
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.alone)
 
 
 @pytest.fixture(scope="session")
