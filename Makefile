@@ -32,8 +32,8 @@ demo: $(VENV)/.ready ## Break a throw-away deployment once, under load, and prin
 # Side by side what bears company; then, one after the other, what starts whole stacks or measures time.
 test: $(VENV)/.ready-dev ## Run all tests (unit, contract, golden, end to end)
 	@rm -f $(SKIPPED)
-	CHAOS_TEST_SKIPPED=$(SKIPPED) $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m 'not (soak or e2e or alone)'
-	CHAOS_TEST_SKIPPED=$(SKIPPED) $(BIN)/python -m pytest -m '(e2e or alone) and not soak'
+	SKIPPED_TESTS=$(SKIPPED) $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m 'not (soak or e2e or alone)'
+	SKIPPED_TESTS=$(SKIPPED) $(BIN)/python -m pytest -m '(e2e or alone) and not soak'
 
 soak: $(VENV)/.ready-dev ## Long repetitions: every scenario (or those of SOAK_ONLY) SOAK_RUNS times, then the long tests
 	$(BIN)/python -m bench.soak --runs $(SOAK_RUNS) --full $(SOAK_FULL) $(if $(SOAK_ONLY),-k '$(SOAK_ONLY)')

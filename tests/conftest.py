@@ -28,7 +28,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say last what was skipped; when `make test` calls pytest more than once, also what its earlier calls skipped."""
     skipped = terminalreporter.stats.get("skipped", [])
     said = [str(r.longrepr[2]) if isinstance(r.longrepr, tuple) else str(r.longrepr) for r in skipped]
-    if log := os.environ.get("CHAOS_TEST_SKIPPED"):
+    if log := os.environ.get("SKIPPED_TESTS"):
         with Path(log).open("a+", encoding="utf-8") as file:
             file.writelines(json.dumps(reason) + "\n" for reason in said)
             file.seek(0)
