@@ -56,6 +56,35 @@ def test_a_hanging_database_is_bounded(database: str, monkeypatch: pytest.Monkey
     asyncio.run(check())
 
 
+def test_a_connection_that_nobody_took_is_ended(database: str) -> None:
+    """Opened for LISTEN, and its opener is cancelled before it has its turn to hand it over."""
+
+    async def check() -> None:
+        async with site(database) as up:
+            pubsub = up.replicas[0].services.pubsub
+            admin = await asyncpg.connect(database)
+            query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query = ''"
+
+            async def waits() -> bool:
+                return bool(pubsub._lock._waiters)
+
+            async def unused() -> bool:
+                return bool(await admin.fetchval(query))
+
+            async def gone() -> bool:
+                return not await unused()
+
+            async with pubsub._lock:
+                opening = asyncio.create_task(pubsub._connect())
+                await until(waits)
+                assert await unused()
+                opening.cancel()
+                await until(gone)
+            await admin.close()
+
+    asyncio.run(check())
+
+
 def test_watch_goes_on_after_the_listen_backend_ended(database: str) -> None:
     async def check() -> None:
         async with site(database) as up:
