@@ -32,7 +32,7 @@ demo: $(VENV)/.ready ## Break a throw-away deployment once, under load, and prin
 # Side by side what bears company; then, one after the other, what starts whole stacks or measures time.
 test: $(VENV)/.ready-dev ## Run all tests (unit, contract, golden, end to end)
 	@rm -f $(SKIPPED)
-	SKIPPED_TESTS=$(SKIPPED) $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m 'not (soak or e2e or alone)'
+	SKIPPED_TESTS=$(SKIPPED) $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile -m 'not (soak or e2e or alone)'
 	SKIPPED_TESTS=$(SKIPPED) $(BIN)/python -m pytest -m '(e2e or alone) and not soak'
 
 soak: $(VENV)/.ready-dev ## Long repetitions: every scenario (or those of SOAK_ONLY) SOAK_RUNS times, then the long tests

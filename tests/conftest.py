@@ -24,9 +24,15 @@ def pytest_runtest_makereport(
     return report
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None]:
     """Say last what was skipped; when `make test` calls pytest more than once, also what its earlier calls skipped."""
-    skipped = terminalreporter.stats.get("skipped", [])
+    yield
+    config = session.config
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or hasattr(config, "workerinput"):  # a worker of xdist, whose reports the first process has too
+        return
+    skipped = reporter.stats.get("skipped", [])
     said = [str(r.longrepr[2]) if isinstance(r.longrepr, tuple) else str(r.longrepr) for r in skipped]
     if log := os.environ.get("SKIPPED_TESTS"):
         with Path(log).open("a+", encoding="utf-8") as file:
@@ -34,4 +40,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             file.seek(0)
             said = [json.loads(line) for line in file]
     if said:
-        terminalreporter.write_line(f"skipped here: {len(said)} tests ({'; '.join(sorted(set(said)))})")
+        reporter.write_line(f"skipped here: {len(said)} tests ({'; '.join(sorted(set(said)))})")
