@@ -15,7 +15,7 @@ from pathlib import Path
 
 from harness.selection import select
 
-QUICK = ["--time-scale", "0.25", "--set", "baseline=4s", "--set", "calm=3s", "--set", "recovery=12s"]
+QUICK = ["--time-scale", "0.25", "--set", "baseline=4s", "--set", "calm=3s", "--set", "recovery=16s"]
 """Only the server's own timers are quicker; the balancer's and the clients' stay real."""
 
 

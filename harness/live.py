@@ -87,10 +87,11 @@ class LiveRun:
         self.observer.keep()
         await anyio.sleep(self.settings.baseline)
         await self.observer.tick()
-        for slot in self.observer.kept:
+        slots = self.observer.take()
+        for slot in slots:
             if slot.outcome == Outcome.OK:
                 insort(self.calm.setdefault(slot.lane, []), slot.latency_ns)
-        why = self._judge_baseline(self.observer.kept)
+        why = self._judge_baseline(slots)
         if why:
             self.emit(ev.BaselineBroken(why=why))
             raise RunOver(why)
@@ -191,6 +192,7 @@ class LiveRun:
 
     async def _undo(self, key: str) -> None:
         before = self.now_ns()
+        self.observer.keep()
         outcomes = await self.stack.undo(key)
         self._undone_ns = before
         rows = [{"do": o.step.do, "ok": o.ok, "said": o.said} for o in outcomes]
@@ -233,7 +235,8 @@ class LiveRun:
                 Serving(lanes, ports, since),
             ]
         )
-        stable = await self.observer.wait(fold, self.settings.recovery)
+        # What was bad between the undo and now counts against "stable" too: the judge folds from the undo on.
+        stable = await self.observer.wait(fold, self.settings.recovery, before=self.observer.take())
         self.emit(ev.Recovered(stable=stable, seen=fold.seen))
         self.say("stable again" if stable else f"not stable in {self.settings.recovery:g} s: {fold.seen}")
         self._phase("calm")

@@ -14,7 +14,7 @@ from harness.records import SLOT, Slot
 from harness.timeline import SLOTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from harness.stack import Meter
@@ -43,12 +43,17 @@ class Observer:
         self._ticked = anyio.Event()
         self.live: Mapping[str, Any] = {}
         self.kept: list[Slot] = []
-        """Slots seen since `keep()`."""
+        """Slots seen since `keep()`, in the order they were fed."""
         self._keeping = False
 
     def keep(self) -> None:
-        """Start (again) to keep slots, for the baseline."""
+        """Start (again) to keep slots, for a baseline or for a fold that is waited for later."""
         self.kept, self._keeping = [], True
+
+    def take(self) -> list[Slot]:
+        """End keeping and give what was kept."""
+        kept, self.kept, self._keeping = self.kept, [], False
+        return kept
 
     async def run(self, meter: Meter) -> None:
         """Follow the meter until cancelled."""
@@ -62,8 +67,13 @@ class Observer:
             self._ticked.set()
             self._ticked = anyio.Event()
 
-    async def wait(self, fold: Fold, timeout_s: float) -> bool:
-        """Feed `fold` from now on until it is done; False at the deadline. Ask `fold.seen` what it saw last."""
+    async def wait(self, fold: Fold, timeout_s: float, before: Iterable[Slot] = ()) -> bool:
+        """Feed `fold` with `before`, then with all from now on until it is done; False after `timeout_s` seconds.
+
+        Ask `fold.seen` what it saw last. Nothing lies between `before` and now if it was just taken (`take()`).
+        """
+        for slot in before:
+            fold.feed(slot)
         self._folds.append(fold)
         try:
             with anyio.move_on_after(timeout_s):

@@ -8,7 +8,7 @@ from harness.timings import api_p95, database_far
 DOSES_MS = (5, 10, 12, 15, 18, 25, 50, 100)
 NEAR_MS, FAR_MS = 12, 18
 """Just below and just above where a replica begins to warn of its database."""
-QUIET_S = 10.0
+QUIET_S = 20.0
 """Pings of a busy machine are slow now and then; a replica that is near enough has this long to say so."""
 
 

@@ -180,7 +180,7 @@ async def golden_throttle(run: Run) -> None:
     """One replica has almost no processor left."""
     await run.baseline()
     async with run.fault(CpuThrottle(), at=one("coder")):
-        await run.hold(5)
+        await run.hold(9)  # enough slots of the one other replica for an interval of its p95
     await run.settle()
 
 
@@ -208,7 +208,7 @@ async def golden_slow(run: Run) -> None:
     """A database that is slow for one replica."""
     await run.baseline()
     async with run.fault(DbLatency(rtt_ms=25), at=one("coder")):
-        await run.hold(5)
+        await run.hold(9)
     await run.settle()
 
 
@@ -240,7 +240,7 @@ async def golden_spreading(run: Run) -> None:
     async with run.fault(DbLatency(rtt_ms=25), at=rolling("coder")) as _, AsyncExitStack() as others:
         for _ in range(run.replicas - 1):
             await others.enter_async_context(run.fault(DbLatency(rtt_ms=60), at=rolling("coder")))
-        await run.hold(2)
+        await run.hold(7)
     await run.settle()
 
 
