@@ -1,4 +1,4 @@
-"""Locust users that take turns in one process; prints requests per CPU second of every turn, as JSON.
+"""Locust users that take turns in one process; prints requests per CPU second of every turn and slice, as JSON.
 
 A child of `bench.load`: importing Locust patches the process.
 """
@@ -26,9 +26,10 @@ from gevent.event import Event  # noqa: E402
 from locust import FastHttpUser, task  # noqa: E402
 from locust.env import Environment  # noqa: E402
 
-HOST, TURNS = sys.argv[1], int(sys.argv[2])
+HOST, TURNS, SLICES = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 USERS = 10
 TURN_S = 0.08
+SLICE_S = 0.05
 PATH = "/api/v2/buildinfo"
 ABOVE = 1.1
 """An open loop is at its limit when more arrives than it can send: so much more than the turn before has sent."""
@@ -42,10 +43,6 @@ class Closed(CoderUser):
     host = HOST
 
 
-class Recorded(Closed):
-    pass
-
-
 class Opened(ArrivalRateUser):
     host = HOST
 
@@ -55,7 +52,8 @@ class Opened(ArrivalRateUser):
         counts["open, recorded"] += 1
 
 
-TITLES = {Plain: "FastHttpUser", Closed: "closed, not recorded", Recorded: "closed, recorded", Opened: "open, recorded"}
+TITLES = {Plain: "FastHttpUser", Closed: "closed, recorded", Opened: "open, recorded"}
+ON, OFF = "recorder on", "recorder off"
 counts = dict.fromkeys(TITLES.values(), 0)
 speed = dict.fromkeys(TITLES.values(), 0.0)
 """Requests per second of the last turn, by the clock on the wall."""
@@ -67,8 +65,9 @@ class Loop:
     def __init__(self, kind: type[FastHttpUser], environment: Environment) -> None:
         self._turn = Event()
         self._title = TITLES[kind]
-        for _ in range(USERS):
-            gevent.spawn(self._ask, kind(environment))
+        self.users = [kind(environment) for _ in range(USERS)]
+        for user in self.users:
+            gevent.spawn(self._ask, user)
 
     def begin(self) -> None:
         self._turn.set()
@@ -106,7 +105,7 @@ def turn(side: Loop | Arrivals, title: str) -> float:
     gevent.sleep(0.02)
     done, cpu, began = counts[title], time.process_time(), time.monotonic()
     gevent.sleep(TURN_S)
-    Recorded.recorder.flush()  # what a turn has recorded is written at its own expense
+    Opened.recorder.flush()  # what a turn has recorded is written at its own expense
     rate = (counts[title] - done) / (time.process_time() - cpu)
     speed[title] = (counts[title] - done) / (time.monotonic() - began)
     side.end()
@@ -114,12 +113,33 @@ def turn(side: Loop | Arrivals, title: str) -> float:
     return rate
 
 
+def switched(side: Loop, title: str) -> dict[str, list[float]]:
+    """Requests per CPU second of slices with the recorder on and off, while the same users go on without a pause.
+
+    What makes a machine slow lasts longer than a slice, so it meets both of a pair alike.
+    """
+    recorder, luck = Closed.recorder, Random(1)
+    rates: dict[str, list[float]] = {ON: [], OFF: []}
+    side.begin()
+    gevent.sleep(0.1)
+    for _ in range(SLICES):
+        for which in luck.sample([ON, OFF], 2):
+            for user in side.users:
+                user.client.recorder = recorder if which == ON else None
+            done, cpu = counts[title], time.process_time()
+            gevent.sleep(SLICE_S)
+            recorder.flush()
+            rates[which].append((counts[title] - done) / (time.process_time() - cpu))
+    side.end()
+    return rates
+
+
 def main() -> None:
     environment = Environment()
     environment.create_local_runner()
     CoderUser.settings, CoderUser.numbers = Settings.of(os.environ), count(0)
-    Recorded.recorder = Opened.recorder = Recorder(Path(CoderUser.settings.records), "X-Chaos-Upstream")
-    sides: dict[str, Loop | Arrivals] = {TITLES[kind]: Loop(kind, environment) for kind in (Plain, Closed, Recorded)}
+    Closed.recorder = Opened.recorder = Recorder(Path(CoderUser.settings.records), "X-Chaos-Upstream")
+    sides: dict[str, Loop | Arrivals] = {TITLES[kind]: Loop(kind, environment) for kind in (Plain, Closed)}
     sides["open, recorded"] = Arrivals(environment)
     for title, side in sides.items():
         turn(side, title)
@@ -129,7 +149,7 @@ def main() -> None:
         luck.shuffle(order)  # nobody always comes after the same one
         for title in order:
             figures[title].append(turn(sides[title], title))
-    print(json.dumps(figures), flush=True)
+    print(json.dumps(figures | switched(sides[TITLES[Closed]], TITLES[Closed])), flush=True)
     os._exit(0)
 
 

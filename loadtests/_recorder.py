@@ -105,8 +105,8 @@ def _hands(marks: list[bytes], names: _Names, header: str) -> tuple[Any, Any, An
 
     def start(method: str, name: str, at: int, late_ns: int) -> Opened:
         request, index = number(), names[method, name]
-        late = late_ns // 1000
-        put(pack(LOAD_START, unknown, 0, index, 0, request, min(_MAX_LATE_US, late), at))
+        late = late_ns and min(_MAX_LATE_US, late_ns // 1000)
+        put(pack(LOAD_START, unknown, 0, index, 0, request, late, at))
         return request, index
 
     def end(opened: Opened, outcome: int, at: int, status: int, size: int, headers: Headers | None) -> None:  # noqa: PLR0917
