@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from harness.errors import UsageError
+from harness.upstreams import HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,16 +73,18 @@ class LoadPlan:
     records_dir: Path
     seed: int
     pace: float = USER_PACE
-    upstream_header: str = "X-Chaos-Upstream"
+    upstream_header: str = HEADER
+    upstream_ports: Mapping[str, int] = field(default_factory=dict)
+    """Port a replica is known by, by the `host:port` in that header, where it is not that port itself."""
     bypass_rate_limit: bool = False
     connect_timeout_s: float = 5.0
     network_timeout_s: float = 10.0
 
     def __post_init__(self) -> None:
         """Refuse what Locust would take and then make no load of."""
-        for field in ("users", "spawn_rate", "processes", "pace", "connect_timeout_s", "network_timeout_s"):
-            if getattr(self, field) <= 0:
-                raise UsageError(f"load: {field} must be above 0, not {getattr(self, field)}")
+        for name in ("users", "spawn_rate", "processes", "pace", "connect_timeout_s", "network_timeout_s"):
+            if getattr(self, name) <= 0:
+                raise UsageError(f"load: {name} must be above 0, not {getattr(self, name)}")
 
     def children(self, environ: Mapping[str, str] = os.environ) -> tuple[LoadProcess, ...]:
         """Return the processes to start. Of the caller's `environ` only what `_KEPT` names reaches them."""
@@ -112,6 +115,7 @@ class LoadPlan:
             "CHAOS_LOAD_CONNECT_TIMEOUT": str(self.connect_timeout_s),
             "CHAOS_LOAD_NETWORK_TIMEOUT": str(self.network_timeout_s),
             "CHAOS_LOAD_UPSTREAM_HEADER": self.upstream_header,
+            "CHAOS_LOAD_UPSTREAM_PORTS": " ".join(f"{at}={port}" for at, port in self.upstream_ports.items()),
         }
         if self.bypass_rate_limit:
             env["CHAOS_LOAD_BYPASS"] = "1"

@@ -112,7 +112,7 @@ def _prepare(environment: Environment, **_: object) -> None:
     CoderUser.settings = settings
     CoderUser.numbers = count(settings.first_of(worker))
     if records:
-        recorder = CoderUser.recorder = Recorder(records, settings.upstream_header)
+        recorder = CoderUser.recorder = Recorder(records, settings.upstream_header, settings.upstream_ports)
         # After `quit` no user runs; `test_stop` would come before the last of them is killed.
         environment.events.quit.add_listener(lambda **_: recorder.close())  # type: ignore[no-untyped-call]
 

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import gevent
 
 from harness.records import LOAD, LOAD_DROPPED, LOAD_END, LOAD_START, Outcome
+from harness.upstreams import port_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from geventhttpclient.header import Headers
@@ -46,17 +47,20 @@ class Recorder:
     dropped: Callable[[str, int], None]
     """Record that an arrival was not sent: its name, when it was due (monotonic ns). It has no request number."""
 
-    def __init__(self, path: Path, upstream_header: str = "") -> None:
+    def __init__(self, path: Path, upstream_header: str = "", upstream_ports: Mapping[str, int] | None = None) -> None:
         """Create `path`. An existing file is an error: request numbers start at 0 again and would be taken twice.
 
-        `upstream_header` is the response header in which the balancer names the replica, as HOST:PORT.
+        `upstream_header` is the response header in which the balancer names the replica, as HOST:PORT;
+        `upstream_ports` the port a replica is known by, by such a value, where it is not that port itself.
         """
         self._path = path
         self._names_path = path.with_name(f"{path.name}.names.json")
         self._names = _Names()
         self._names_written = 0
         self._marks: list[bytes] = []
-        self.start, self.end, self.dropped = _hands(self._marks, self._names, upstream_header.lower())
+        self.start, self.end, self.dropped = _hands(
+            self._marks, self._names, upstream_header.lower(), _Ports(upstream_ports or {})
+        )
         try:
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         except OSError as error:
@@ -94,13 +98,13 @@ class Recorder:
         self._names_written = len(self._names)
 
 
-def _hands(marks: list[bytes], names: _Names, header: str) -> tuple[Any, Any, Any]:
+def _hands(marks: list[bytes], names: _Names, header: str, ports: _Ports) -> tuple[Any, Any, Any]:
     """Functions of a recorder that run twice per request.
 
     Closures over locals and C functions, with a price in mind: a request costs about 110 us in all, and what measures it
     should cost less than 2 % of that. Attributes, keywords and further calls would double it.
     """
-    put, pack, stored, number, ports = marks.append, LOAD.pack, dict.get, count().__next__, _Ports({None: 0})
+    put, pack, stored, number = marks.append, LOAD.pack, dict.get, count().__next__
     unknown = int(Outcome.UNKNOWN)
 
     def start(method: str, name: str, at: int, late_ns: int) -> Opened:
@@ -134,10 +138,15 @@ class _Names(dict[tuple[str, str], int]):
 class _Ports(dict[object, int]):
     """Port of the replica that a header names, by how geventhttpclient stores the header: as (name, text)."""
 
+    def __init__(self, known: Mapping[str, int]) -> None:
+        super().__init__({None: 0})
+        self._known = known
+
     def __missing__(self, stored: object) -> int:
         text = stored[1] if isinstance(stored, tuple) and len(stored) == 2 else stored
-        port = text.rpartition(":")[2] if isinstance(text, str) else ""
-        number = int(port) if port.isdecimal() and int(port) < 1 << 16 else 0
+        number = 0
+        if isinstance(text, str):
+            number = self._known[text] if text in self._known else port_of(text)
         if len(self) < _MAX_PORTS:
             self[stored] = number
         return number

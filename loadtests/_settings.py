@@ -13,6 +13,7 @@ CHAOS_LOAD_CONNECT_TIMEOUT  seconds until a dial, and then until a TLS handshake
 CHAOS_LOAD_NETWORK_TIMEOUT  seconds until an answer is given up. Default 10
 CHAOS_LOAD_FIRST_USER       number of the first user of this process, so that several processes share one numbering
 CHAOS_LOAD_UPSTREAM_HEADER  response header in which the balancer names the replica, as HOST:PORT
+CHAOS_LOAD_UPSTREAM_PORTS   ports by which replicas are known that share one, as HOST:PORT=PORT with spaces between
 CHAOS_LOAD_BYPASS           1 sends `X-Coder-Bypass-Ratelimit`, for users whose token is an owner's
 ```
 """
@@ -22,6 +23,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+from harness.upstreams import HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +47,7 @@ class Settings(NamedTuple):
     network_timeout: float
     first_user: int
     upstream_header: str
+    upstream_ports: Mapping[str, int]
     bypass: bool
 
     @classmethod
@@ -58,7 +62,8 @@ class Settings(NamedTuple):
             connect_timeout=_positive(environ, "CHAOS_LOAD_CONNECT_TIMEOUT", 5.0, "seconds"),
             network_timeout=_positive(environ, "CHAOS_LOAD_NETWORK_TIMEOUT", 10.0, "seconds"),
             first_user=int(_number(environ, "CHAOS_LOAD_FIRST_USER", 0)),
-            upstream_header=environ.get("CHAOS_LOAD_UPSTREAM_HEADER", "X-Chaos-Upstream"),
+            upstream_header=environ.get("CHAOS_LOAD_UPSTREAM_HEADER", HEADER),
+            upstream_ports=_ports(environ.get("CHAOS_LOAD_UPSTREAM_PORTS", "")),
             bypass=environ.get("CHAOS_LOAD_BYPASS") == "1",
         )
 
@@ -95,6 +100,18 @@ def _tokens(environ: Mapping[str, str]) -> tuple[str, ...]:
         where = f"{file} is empty" if file else "neither CHAOS_LOAD_TOKENS nor CODER_SESSION_TOKEN is set"
         raise ValueError(f"no session token: {where}; `coder tokens create` makes one")
     return tuple(lines)
+
+
+def _ports(text: str) -> dict[str, int]:
+    ports = {}
+    for item in text.split():
+        upstream, _, port = item.rpartition("=")
+        if not upstream or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+            raise ValueError(
+                f"CHAOS_LOAD_UPSTREAM_PORTS must be HOST:PORT=PORT with spaces between, {item!r} is something else"
+            )
+        ports[upstream] = int(port)
+    return ports
 
 
 def _positive(environ: Mapping[str, str], key: str, default: float, unit: str, least: float = 0.0) -> float:

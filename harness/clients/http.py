@@ -5,7 +5,6 @@ No retry, ever: a hidden one would turn a lost write into two. Foreign exception
 
 from __future__ import annotations
 
-import re
 from contextlib import asynccontextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
@@ -13,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from harness.stack import CALL_S, Answer, NoAnswer
+from harness.upstreams import Upstreams
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from harness.stack import Address
 
-UPSTREAM = "X-Chaos-Upstream"
-"""Response header in which the balancer names the replica, as host:port (compose/Caddyfile)."""
 _CONNECT_S = 3.0
 _TIMEOUT = httpx.Timeout(CALL_S, connect=_CONNECT_S)
 
@@ -28,10 +26,13 @@ _TIMEOUT = httpx.Timeout(CALL_S, connect=_CONNECT_S)
 class HttpApi:
     """One address. A connection per request, so that no answer depends on a kept connection's fate."""
 
-    def __init__(self, address: Address, client: httpx.AsyncClient) -> None:
-        """Bind an address to a client that others may share."""
+    def __init__(
+        self, address: Address, client: httpx.AsyncClient, upstream_ports: Mapping[str, int] | None = None
+    ) -> None:
+        """Bind an address to a client that others may share; `upstream_ports` as `Upstreams` takes them."""
         self._base = f"{address.url}/api/v2"
         self._client = client
+        self._upstreams = Upstreams(ports=upstream_ports)
 
     async def call(
         self, method: str, path: str, body: Any = None, *, token: str | None = None, timeout_s: float = CALL_S
@@ -48,7 +49,8 @@ class HttpApi:
             response = await self._client.request(method, self._base + path, headers=headers, timeout=timeout, **sent)
         except httpx.HTTPError as error:
             raise NoAnswer(f"{method} {path}: {type(error).__name__}: {error}") from error
-        return Answer(response.status_code, _body(response), _upstream(response.headers.get(UPSTREAM, "")))
+        upstream = self._upstreams.port(response.headers.get(self._upstreams.header, ""))
+        return Answer(response.status_code, _body(response), upstream)
 
 
 @asynccontextmanager
@@ -70,8 +72,3 @@ def _body(response: httpx.Response) -> Any:
         except ValueError:
             return response.text
     return response.text
-
-
-def _upstream(value: str) -> int:
-    match = re.search(r":(\d{1,5})$", value)
-    return int(match[1]) if match else 0

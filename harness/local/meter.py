@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from harness.clients.http import UPSTREAM
 from harness.discover import data_root
 from harness.errors import HarnessError
 from harness.local.process import clean_env
 from harness.probes.kinds import kinds
 from harness.safety import proc
 from harness.safety.spec import Spec
+from harness.upstreams import HEADER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -47,9 +47,12 @@ class LocalMeter:
 
 
 @asynccontextmanager
-async def start_meter(site: Site, plan: MeterPlan, address: Callable[[str], Address]) -> AsyncIterator[LocalMeter]:
+async def start_meter(
+    site: Site, plan: MeterPlan, address: Callable[[str], Address], upstream_ports: Mapping[str, int]
+) -> AsyncIterator[LocalMeter]:
     """Start the meter; leaving closes its stdin (its sign to finish) and waits until its files are complete."""
-    text = json.dumps(_plan(site, plan, address)) + "\n"
+    upstreams = {"upstream_header": HEADER, "upstream_ports": dict(upstream_ports)}
+    text = json.dumps(_plan(site, plan, address) | upstreams) + "\n"
     stdin_r, stdin_w = os.pipe()
     stdout_r, stdout_w = os.pipe()
     transport = None
@@ -103,7 +106,6 @@ def _plan(site: Site, plan: MeterPlan, address: Callable[[str], Address]) -> dic
         "v": 1,
         "dir": str(site.context.directory),
         "deadline_ms": plan.deadline_ms,
-        "upstream_header": UPSTREAM,
         "lanes": [_lane(lane, address(lane.target)) for lane in plan.lanes],
         "watchers": [_watcher(watcher, front) for watcher in plan.watchers],
         "herd_step_ms": plan.herd_step_ms,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -11,6 +10,7 @@ from harness.records import Outcome, of_status
 
 if TYPE_CHECKING:
     from harness.probes.plan import LanePlan
+    from harness.upstreams import Upstreams
 
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 """Where reading stops. No probe asks for so much, so more than this is a wrong answer."""
@@ -32,18 +32,6 @@ def request_bytes(lane: LanePlan) -> bytes:
     return f"GET {lane.path} HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
 
 
-def port_of(value: str) -> int:
-    """Port of a `host:port` header value, 0 where there is none."""
-    port = value.rpartition(":")[2]
-    return int(port) if port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 0xFFFF else 0
-
-
-@lru_cache(maxsize=1024)
-def _upstream(value: bytes) -> int:
-    """Port in a header as it came. There are as many values as replicas."""
-    return port_of(value.decode("latin-1"))
-
-
 class Answer:
     """Reads the answers of one connection, one after the other, as their bytes come.
 
@@ -59,15 +47,15 @@ class Answer:
         "_parser",
         "_size",
         "_type",
-        "_upstream_header",
+        "_upstreams",
         "ended",
         "keep",
         "status",
         "upstream",
     )
 
-    def __init__(self, upstream_header: bytes) -> None:
-        self._upstream_header = upstream_header
+    def __init__(self, upstreams: Upstreams) -> None:
+        self._upstreams = upstreams
         self._parser: HttpResponseParser | None = HttpResponseParser(self)
         self.restart()
 
@@ -140,8 +128,8 @@ class Answer:
         if self._complete:
             return
         name = name.lower()
-        if name == self._upstream_header:
-            self.upstream = _upstream(value)
+        if name == self._upstreams.raw:
+            self.upstream = self._upstreams.port(value)
         elif name in (b"content-length", b"transfer-encoding"):
             self._framed = True
         elif name == b"content-type":

@@ -60,7 +60,7 @@ class HttpExchange(Exchange):
         """Write the request, now that we are connected."""
         self.connected = self.connected or now
         self.flags = self.lane.opened()
-        self.answer = Answer(self.lane.upstream_header)
+        self.answer = Answer(self.lane.upstreams)
         self.enter(Phase.FIRST_BYTE, now)
         if self.wire is not None:
             self.wire.write(self.lane.request)

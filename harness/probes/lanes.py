@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from harness.probes.plan import LanePlan
     from harness.probes.tcp import Address
     from harness.probes.tls import AnyWire
+    from harness.upstreams import Upstreams
 
 
 class LaneTools(NamedTuple):
@@ -35,7 +36,7 @@ class LaneTools(NamedTuple):
 
     loop: AbstractEventLoop
     deadline_ns: int
-    upstream_header: str
+    upstreams: Upstreams
     record: Callable[[Exchange], None]
     """Takes each exchange once, when it is over."""
     phases: Phases | None = None
@@ -54,7 +55,7 @@ class Lane(ABC):
         self.tls = prepare_tls(plan.tls, plan.host)
         self.loop = tools.loop
         self.deadline_ns = tools.deadline_ns
-        self.upstream_header = tools.upstream_header.lower().encode("latin-1")
+        self.upstreams = tools.upstreams
         self.record = tools.record
         self.phases = tools.phases
 

@@ -71,7 +71,7 @@ class Meter:
         tools = LaneTools(
             loop,
             deadline_ns,
-            plan.upstream_header,
+            plan.upstreams,
             self._record,
             Phases(plan.timeouts) if plan.timeouts != Timeouts() else None,
             self._late if plan.follow_ms else None,

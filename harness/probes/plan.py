@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal, cast
 from harness.probes.plan_keys import TOKEN, VISIBLE, Keys, PlanError
 from harness.probes.session_plan import parse_herd, parse_sessions
 from harness.probes.tls import TlsPlan, tls_plan
+from harness.upstreams import HEADER, Upstreams
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,7 +58,7 @@ class Plan:
 
     folder: Path
     deadline_ms: float
-    upstream_header: str
+    upstreams: Upstreams
     lanes: tuple[LanePlan, ...]
     watchers: tuple[SessionPlan, ...]
     herd: HerdPlan
@@ -82,7 +83,7 @@ def parse_plan(line: bytes) -> Plan:
     plan = Plan(
         folder=Path(keys.text("dir")),
         deadline_ms=keys.number("deadline_ms", 1, 60_000),
-        upstream_header=keys.text("upstream_header", "X-Chaos-Upstream", TOKEN),
+        upstreams=Upstreams(keys.text("upstream_header", HEADER, TOKEN), keys.ports("upstream_ports")),
         lanes=tuple(_lane(item, f"lanes[{at}]") for at, item in enumerate(keys.items("lanes"))),
         watchers=parse_sessions(keys.items("watchers")),
         herd=parse_herd(keys),

@@ -85,6 +85,13 @@ class Keys:
             raise self._wrong(key, " or ".join(among))
         return value
 
+    def ports(self, key: str) -> dict[str, int]:
+        """Take an object of ports by text, empty where the key is absent."""
+        value = self._take(key, {})
+        if not isinstance(value, dict) or not all(type(port) is int and 0 < port < 1 << 16 for port in value.values()):
+            raise self._wrong(key, "an object of ports from 1 to 65535")
+        return value
+
     def items(self, key: str) -> list[object]:
         """Take a list, empty where the key is absent."""
         value = self._take(key, [])

@@ -14,6 +14,7 @@ from harness.probes.modes import lane_of
 from harness.probes.tcp import resolve
 from harness.probes.writer import packed
 from harness.records import Outcome
+from harness.upstreams import Upstreams
 
 if TYPE_CHECKING:
     from harness.probes.exchange import Exchange
@@ -50,7 +51,7 @@ class _Pump:
         self._records = bytearray()
         self._requests = self._ok = 0
         self._flying: dict[Lane, Exchange] = {}
-        tools = LaneTools(self._loop, _NEVER, "X-Chaos-Upstream", self._record)
+        tools = LaneTools(self._loop, _NEVER, Upstreams(), self._record)
         address = resolve(plan.host, plan.port)
         self._lanes = [lane_of(plan, address, tools) for _ in range(connections)]
         self._running = True

@@ -186,7 +186,7 @@ class Session:
         if not isinstance(upgrade, Upgrade):
             return b""
         try:
-            rest = upgrade.read(data, self._crew.tools.upstream_header)
+            rest = upgrade.read(data, self._crew.tools.upstreams)
         except Refused as no:
             self._refuse(now, no.why, no.status)
             return b""

@@ -11,12 +11,13 @@ from websockets.exceptions import InvalidMessage
 from websockets.http11 import Response
 from websockets.uri import WebSocketURI
 
-from harness.probes.http_client import port_of
 from harness.probes.session_frames import QUIET
 from harness.probes.tcp import LOCAL_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from harness.upstreams import Upstreams
 
 _MAX_HEAD: Final = 64 * 1024
 _END: Final = b"\r\n\r\n"
@@ -64,7 +65,7 @@ class Upgrade:
         self._core.send_request(request)
         return b"".join(self._core.data_to_send())
 
-    def read(self, data: bytes, upstream_header: str) -> bytes | None:
+    def read(self, data: bytes, upstreams: Upstreams) -> bytes | None:
         """Take bytes of the answer; the bytes behind a yes, None while the head is not whole. Raises Refused."""
         self._head += data
         end = self._head.find(_END)
@@ -83,7 +84,7 @@ class Upgrade:
         for event in self._core.events_received():
             if isinstance(event, Response):
                 # Twice is no error of ours: the nearest proxy writes last.
-                self.upstream = port_of((event.headers.get_all(upstream_header) or [""])[-1])
+                self.upstream = upstreams.port((event.headers.get_all(upstreams.header) or [""])[-1])
         return rest
 
 

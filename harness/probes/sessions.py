@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from harness.probes.plan import Plan
     from harness.probes.session_plan import SessionGroup
     from harness.probes.tcp import Address
+    from harness.upstreams import Upstreams
 
 _MILLI: Final = 1_000_000
 
@@ -27,10 +28,10 @@ _MILLI: Final = 1_000_000
 class Tools:
     """What every session uses."""
 
-    def __init__(self, loop: AbstractEventLoop, ledger: Ledger, upstream_header: str, seed: int) -> None:
+    def __init__(self, loop: AbstractEventLoop, ledger: Ledger, upstreams: Upstreams, seed: int) -> None:
         self.loop = loop
         self.ledger = ledger
-        self.upstream_header = upstream_header
+        self.upstreams = upstreams
         self.seed = seed
         self.wheel = Wheel(loop)
         self.frames = Frames()
@@ -64,7 +65,7 @@ class Sessions:
     """All sessions. Raises PlanError for names that do not resolve and certificates that do not load."""
 
     def __init__(self, plan: Plan, loop: AbstractEventLoop, ledger: Ledger) -> None:
-        self._tools = Tools(loop, ledger, plan.upstream_header, plan.herd.seed)
+        self._tools = Tools(loop, ledger, plan.upstreams, plan.herd.seed)
         crews: dict[SessionGroup, Crew] = {}
         for group in dict.fromkeys(watcher.group for watcher in plan.watchers):
             crews[group] = Crew(group, resolve(group.host, group.port), self._tools)

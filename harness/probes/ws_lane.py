@@ -58,7 +58,6 @@ class WsLane(Lane):
     def __init__(self, plan: LanePlan, address: Address, tools: LaneTools) -> None:
         super().__init__(plan, address, tools)
         self._plan = plan
-        self._header = tools.upstream_header
         self._line: WsLine | None = None
         self._dialler: WsExchange | None = None
         """The slot whose dial is under way."""
@@ -180,7 +179,7 @@ class WsLane(Lane):
         self._dialler = exchange
         exchange.enter(Phase.CONNECT, exchange.sent)
         try:
-            self._line = WsLine(self._plan, self._header, self, self._wire)
+            self._line = WsLine(self._plan, self.upstreams, self, self._wire)
         except OSError as exc:
             self._dialler = None
             exchange.end(dial_outcome(exc.errno or errno.EIO, connected=False))

@@ -15,7 +15,7 @@ from websockets.http11 import Response
 from websockets.uri import WebSocketURI
 
 from harness.probes.exchange import dial_outcome, lost_outcome
-from harness.probes.http_client import MAX_ANSWER_BYTES, port_of
+from harness.probes.http_client import MAX_ANSWER_BYTES
 from harness.probes.tcp import EOF
 from harness.records import Outcome, of_status
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from harness.probes.plan import LanePlan
     from harness.probes.tcp import WireUser
     from harness.probes.tls import AnyWire
+    from harness.upstreams import Upstreams
 
 _QUIET: Final = logging.getLogger("harness.probes.ws_line")
 _QUIET.disabled = True  # what a server does wrong is an outcome, not a log line
@@ -50,7 +51,7 @@ class WsLine:
     """Dials at once, by `dial`. Raises OSError when that fails on the spot."""
 
     def __init__(
-        self, plan: LanePlan, upstream_header: str, user: LineUser, dial: Callable[[WireUser], AnyWire]
+        self, plan: LanePlan, upstreams: Upstreams, user: LineUser, dial: Callable[[WireUser], AnyWire]
     ) -> None:
         self.status = 0
         """HTTP status of the answer to the upgrade, 0 without one."""
@@ -59,7 +60,7 @@ class WsLine:
         self.heard = 0
         """When anything came last, 0 for never."""
         self._user = user
-        self._upstream_header = upstream_header
+        self._upstreams = upstreams
         self._headers = plan.headers
         uri = WebSocketURI(secure=plan.tls is not None, host=plan.host, port=plan.port, path=plan.path, query="")
         self._core = ClientProtocol(uri, max_size=MAX_ANSWER_BYTES, logger=_QUIET)
@@ -128,7 +129,7 @@ class WsLine:
             elif isinstance(event, Response):
                 self.status = event.status_code
                 # A header that is there twice is no error of ours: the nearest proxy writes last.
-                self.upstream = port_of((event.headers.get_all(self._upstream_header) or [""])[-1])
+                self.upstream = self._upstreams.port((event.headers.get_all(self._upstreams.header) or [""])[-1])
                 if self._core.handshake_exc is None:
                     self._open = True
                     self._user.line_open(now)

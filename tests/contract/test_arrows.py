@@ -74,13 +74,14 @@ ALLOWED = {
     "recount": set(),
     "survival": set(),
     "openfiles": set(),
+    "upstreams": set(),
     "recovery": {"records", "series", "timeline"},
     "targets": {"errors", "safety"},
     "faults": {"faults", "records", "safety", "targets", "discover", "errors", "stack"},
-    "probes": {"errors", "openfiles", "records", "probes"},
+    "probes": {"errors", "openfiles", "records", "upstreams", "probes"},
     "safety": {"errors", "openfiles", "safety"},
     "stack": {"events", "safety", "targets", "timings"},
-    "clients": {"errors", "stack", "clients"},
+    "clients": {"errors", "stack", "upstreams", "clients"},
 }  # fmt: skip
 """Parts whose every import is listed. Parts that are not here are only bound by the rules below."""
 

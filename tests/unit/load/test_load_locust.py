@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+KNOWN_AS = 20_001
+
+
 class Evening(NamedTuple):
     """Two processes with 20 users for 8 s, then a server that hangs, then SIGTERM."""
 
@@ -33,7 +36,13 @@ class Evening(NamedTuple):
 @pytest.fixture(scope="module")
 def evening(module_api: Api, tmp_path_factory: pytest.TempPathFactory) -> Evening:
     api = module_api
-    plan = make_plan(tmp_path_factory.mktemp("run"), api.url, users=20, processes=2)
+    plan = make_plan(
+        tmp_path_factory.mktemp("run"),
+        api.url,
+        users=20,
+        processes=2,
+        upstream_ports={f"127.0.0.1:{UPSTREAM_PORT}": KNOWN_AS},
+    )
     processes = plan.children()
     children = [start(process) for process in processes]
     wait_for(lambda: len(api.seen) > 0)
@@ -68,7 +77,7 @@ def test_every_request_is_recorded_and_hanging_ones_are_censored(evening: Evenin
 def test_records_carry_name_times_upstream_and_size(evening: Evening) -> None:
     ended = [request for request in evening.requests if not request.censored]
     assert all(request.end > request.start for request in ended)
-    assert {(request.status, request.upstream) for request in ended} == {(200, UPSTREAM_PORT)}
+    assert {(request.status, request.upstream) for request in ended} == {(200, KNOWN_AS)}
     assert {request.size for request in ended if request.name == "GET /api/v2/buildinfo"} == {2}
     names = Counter(request.name for request in evening.requests)
     assert names["GET /api/v2/users/me"] > 0

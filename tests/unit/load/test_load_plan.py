@@ -40,7 +40,8 @@ def test_environment_is_complete_and_clean(tmp_path: Path) -> None:
         "CHAOS_LOAD_BYPASS": "1",
         "PYTHONPATH": "/elsewhere",
     }
-    (child,) = make_plan(tmp_path, "http://h").children(caller)
+    known = {"coder-1:7080": 20001, "coder-2:7080": 20002}
+    (child,) = make_plan(tmp_path, "http://h", upstream_ports=known).children(caller)
     assert child.env == {
         "PATH": "/bin",
         "HOME": "/home/me",
@@ -53,6 +54,7 @@ def test_environment_is_complete_and_clean(tmp_path: Path) -> None:
         "CHAOS_LOAD_CONNECT_TIMEOUT": "5.0",
         "CHAOS_LOAD_NETWORK_TIMEOUT": "10.0",
         "CHAOS_LOAD_UPSTREAM_HEADER": "X-Chaos-Upstream",
+        "CHAOS_LOAD_UPSTREAM_PORTS": "coder-1:7080=20001 coder-2:7080=20002",
     }
 
 

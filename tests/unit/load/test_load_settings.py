@@ -24,12 +24,22 @@ TOKEN = {"CODER_SESSION_TOKEN": "t"}
         ("CHAOS_LOAD_CONNECT_TIMEOUT", "-1", "CHAOS_LOAD_CONNECT_TIMEOUT must be above 0 seconds, not -1"),
         ("CHAOS_LOAD_NETWORK_TIMEOUT", "5s", "CHAOS_LOAD_NETWORK_TIMEOUT must be a number, not '5s'"),
         ("CHAOS_LOAD_IN_FLIGHT", "0.5", "CHAOS_LOAD_IN_FLIGHT must be at least 1 requests, not 0.5"),
+        (
+            "CHAOS_LOAD_UPSTREAM_PORTS",
+            "a:1=0",
+            "CHAOS_LOAD_UPSTREAM_PORTS must be HOST:PORT=PORT with spaces between, 'a:1=0'",
+        ),
         ("CODER_SESSION_TOKEN", "", "no session token: neither CHAOS_LOAD_TOKENS nor CODER_SESSION_TOKEN is set"),
     ],
 )
 def test_a_wrong_setting_names_itself(key: str, value: str, said: str) -> None:
     with pytest.raises(ValueError, match=f"^{said}"):
         Settings.of(TOKEN | {key: value})
+
+
+def test_ports_of_replicas_that_share_one() -> None:
+    ports = Settings.of(TOKEN | {"CHAOS_LOAD_UPSTREAM_PORTS": "coder-1:7080=20001 [::1]:7080=20002"}).upstream_ports
+    assert ports == {"coder-1:7080": 20001, "[::1]:7080": 20002}
 
 
 def test_defaults() -> None:

@@ -4,9 +4,10 @@ import gc
 
 import pytest
 
-from harness.probes.http_client import MAX_ANSWER_BYTES, Answer, port_of, request_bytes
+from harness.probes.http_client import MAX_ANSWER_BYTES, Answer, request_bytes
 from harness.probes.plan import LanePlan
 from harness.records import Outcome
+from harness.upstreams import Upstreams, port_of
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Chaos-Upstream: 10.0.0.1:3001\r\n\r\nOK"
 GONE = (
@@ -18,7 +19,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nO\r\n1\r\n
 
 
 def read(data: bytes, *, step: int = 1 << 20, eof: bool = False) -> Answer:
-    answer = Answer(b"x-chaos-upstream")
+    answer = Answer(Upstreams())
     for at in range(0, len(data), step):
         answer.feed(data[at : at + step])
     if eof and not answer.ended:
@@ -121,6 +122,18 @@ def test_answers_leave_nothing_for_the_collector():
 )
 def test_port_of_a_header(value, port):
     assert port_of(value) == port
+    assert Upstreams().port(value) == Upstreams().port(value.encode("latin-1")) == port
+
+
+def test_replicas_that_share_a_port_are_known_by_another():
+    upstreams = Upstreams(ports={"coder-1:7080": 20001, "coder-2:7080": 20002})
+    for value, port in (("coder-1:7080", 20001), (b"coder-2:7080", 20002), ("coder-3:7080", 7080), (b"", 0)):
+        assert [upstreams.port(value) for _ in range(2)] == [port, port]
+
+
+def test_values_without_end_are_not_all_remembered():
+    upstreams = Upstreams()
+    assert [upstreams.port(f"h{n}:80") for n in range(3000)] == [80] * 3000
 
 
 def lane(**change: object) -> LanePlan:

@@ -17,7 +17,7 @@ def test_fills_in_what_a_plan_may_leave_out():
     plan = parse_plan(json.dumps(PLAN).encode())
 
     (lane,) = plan.lanes
-    assert (plan.upstream_header, plan.priority) == ("X-Chaos-Upstream", 0)
+    assert (plan.upstreams.header, plan.upstreams.ports, plan.priority) == ("X-Chaos-Upstream", {}, 0)
     assert (lane.headers, lane.expect_status, lane.expect_body) == ({}, 200, None)
 
 
@@ -30,6 +30,17 @@ def test_limits_and_trust_may_be_left_out_in_part():
     plan = parse_plan(json.dumps(row).encode())
     assert (plan.timeouts, plan.follow_ms) == (Timeouts(tls_ms=5), 0)
     assert plan.lanes[0].tls == TlsPlan(verify=True, ca=None, server_name="coder.test")
+
+
+def test_replicas_that_share_a_port_have_others_in_the_plan():
+    plan = parse_plan(json.dumps({**PLAN, "upstream_ports": {"coder-1:7080": 20001}}).encode())
+    assert (plan.upstreams.port("coder-1:7080"), plan.upstreams.port("coder-2:7080")) == (20001, 7080)
+
+
+@pytest.mark.parametrize("ports", [[], {"a:1": 0}, {"a:1": 65536}, {"a:1": "1"}, {"a:1": True}])
+def test_ports_of_replicas_are_ports(ports):
+    with pytest.raises(UsageError, match="upstream_ports"):
+        parse_plan(json.dumps({**PLAN, "upstream_ports": ports}).encode())
 
 
 def test_an_expected_body_may_be_null_or_a_text():

@@ -17,6 +17,7 @@ from websockets.utils import accept_key
 
 from harness.probes.kinds.watch import read_frame
 from harness.probes.session_dial import Upgrade
+from harness.upstreams import Upstreams
 
 BUILD = {"build_number": 1, "build_status": "running", "updated_at": "2026-01-02T03:04:05Z"}
 
@@ -331,5 +332,5 @@ def test_an_upstream_that_is_named_twice_is_the_last_one():
         "X-Chaos-Upstream: 10.0.0.1:3001",
         "X-Chaos-Upstream: 10.0.0.2:3002",
     ]
-    assert upgrade.read("\r\n".join([*head, "", ""]).encode(), "X-Chaos-Upstream") == b""
+    assert upgrade.read("\r\n".join([*head, "", ""]).encode(), Upstreams()) == b""
     assert upgrade.upstream == 3002
