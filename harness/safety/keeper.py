@@ -65,10 +65,10 @@ class Keeper:
         why = self._why or "asked to"
         self._log.write("teardown", why=why)
         teardown = Teardown(self._children, self._log, why, self._sleep, hasty=not asked)
-        for fault, outcomes in teardown.undo_all(self._ops.armed).items():
+        for fault, outcomes in teardown.undo_all(self._ops.armed, self._ops.projects).items():
             said = [outcome.to_json() for outcome in outcomes]
             self._channel.put({"ev": "reverted", "fault": fault, "why": why, "outcomes": said})
-        left = teardown.finish(self._ops.owned)
+        left = teardown.finish(self._ops.owned, self._ops.projects)
         if self._ops.down_id is not None:
             self._channel.put({"id": self._ops.down_id, "ok": True, "left": left})
 

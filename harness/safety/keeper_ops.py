@@ -33,9 +33,16 @@ class Armed(NamedTuple):
     revert_by_s: float
     steps: list[undo.Step]
 
-    def undo(self, starter: Callable[[str], str] | None, *, within_s: float | None = None) -> list[undo.Outcome]:
-        """Run the steps, the last deed first."""
-        return undo.run(self.steps[::-1], starter, within_s=within_s)
+    def undo(
+        self,
+        starter: Callable[[str], str] | None,
+        *,
+        within_s: float | None = None,
+        going: Sequence[undo.Step] = (),
+    ) -> list[undo.Outcome]:
+        """Run the steps, the last deed first, but for those that `going` makes moot: projects about to be removed."""
+        steps = [step for step in self.steps[::-1] if not undo.is_moot(step, going)]
+        return undo.run(steps, starter, within_s=within_s)
 
 
 class _Request(NamedTuple):
@@ -50,6 +57,8 @@ class Operations:
     def __init__(self, children: Children, log: Log, push: Callable[[Reply], None]) -> None:
         self.armed: dict[str, Armed] = {}
         self.owned: list[Path] = []
+        self.projects: list[undo.Step] = []
+        """Steps by `undo.remove_project`, for the end."""
         self.down_id: int | None = None
         """The id of the `down` request, once it was made: the loop ends and answers it."""
         self._children = children
@@ -66,6 +75,7 @@ class Operations:
             "disarm": self._disarm,
             "undo": self._undo,
             "own": self._own,
+            "project": self._project,
             "turn": self._turn,
             "down": self._down,
         }
@@ -172,6 +182,13 @@ class Operations:
         if not path.is_absolute() or not path.name.startswith("chaos-"):
             raise ValueError(f"{path} is not a folder of ours: its own name must start with chaos-")
         self.owned.append(path)
+        return {}
+
+    def _project(self, request: _Request) -> Reply:
+        engine, name = Path(str(request.args["path"])), str(request.args["name"])
+        if not engine.is_absolute() or not name.startswith("chaos-"):
+            raise ValueError(f"{name} at {engine} is not a project of ours: its name must start with chaos-")
+        self.projects.append(undo.remove_project(engine, name))
         return {}
 
     def _turn(self, request: _Request) -> Reply:

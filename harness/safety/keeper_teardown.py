@@ -25,19 +25,21 @@ if TYPE_CHECKING:
 
 
 class Pace(NamedTuple):
-    """Seconds for the parts of a teardown."""
+    """Seconds for the parts of a teardown. `engine` replaces `undo` where a Docker engine is to put something back."""
 
     undo: float
+    engine: float
     one_process: float
     all_processes: float
     orphans: float
     folders: float
 
 
-ORDERLY = Pace(undo=5.0, one_process=5.0, all_processes=8.0, orphans=2.0, folders=5.0)
-HASTY = Pace(undo=1.0, one_process=1.8, all_processes=1.8, orphans=0.5, folders=30.0)
-"""Under four seconds to the last process, even if every part takes as long as it may: nobody is left to watch it. Only the
-folders have longer: a busy disk needs more than a second for a database, and what is given up here stays."""
+ORDERLY = Pace(undo=5.0, engine=40.0, one_process=5.0, all_processes=8.0, orphans=2.0, folders=5.0)
+HASTY = Pace(undo=1.0, engine=40.0, one_process=1.8, all_processes=1.8, orphans=0.5, folders=30.0)
+"""Under four seconds to the last process, even if every part takes as long as it may: nobody is left to watch it. Only
+folders and Docker engines have longer: a busy disk needs more than a second for a database, an engine that is
+restarting is waited for, and what is given up here stays."""
 
 
 class Teardown:
@@ -51,17 +53,20 @@ class Teardown:
         self._hasty = hasty
         self._pace = HASTY if hasty else ORDERLY
 
-    def undo_all(self, armed: Mapping[str, Armed]) -> dict[str, list[undo.Outcome]]:
-        """Undo every fault, the last one first. Nothing is started again: the stack is about to go."""
+    def undo_all(self, armed: Mapping[str, Armed], going: Sequence[undo.Step] = ()) -> dict[str, list[undo.Outcome]]:
+        """Undo every fault, the last one first. Nothing of ours is started again: it is about to go, as `going` is."""
         outcomes: dict[str, list[undo.Outcome]] = {}
-        ends = time.monotonic() + self._pace.undo
+        foreign = any(
+            undo.of_engine(step) and not undo.is_moot(step, going) for entry in armed.values() for step in entry.steps
+        )
+        ends = time.monotonic() + (self._pace.engine if foreign else self._pace.undo)
         for fault, entry in reversed(list(armed.items())):
             with self._attempt(f"undo {fault}"):
-                outcomes[fault] = entry.undo(None, within_s=ends - time.monotonic())
+                outcomes[fault] = entry.undo(None, within_s=ends - time.monotonic(), going=going)
                 self._log.write("undone", fault=fault, why=self._why, outcomes=[o.to_json() for o in outcomes[fault]])
         return outcomes
 
-    def finish(self, owned: Sequence[Path]) -> list[str]:
+    def finish(self, owned: Sequence[Path], projects: Sequence[undo.Step] = ()) -> list[str]:
         """Stop, reap and remove everything; gives one line for each thing that is left."""
         with self._attempt("stop all"):
             self._stop_at_once() if self._hasty else self._stop_in_turn()
@@ -73,12 +78,16 @@ class Teardown:
                 removed, used = remove_orphaned(path, within_s=0.0)
                 self._log.write("removed", why=self._why, shared_memory=[segment.shmid for segment in removed])
                 left += [f"shared memory segment {segment.shmid}" for segment in used]
+        for outcome in undo.run(projects):
+            left += self._removed(outcome, f"project {outcome.step.args['project']}")
         for outcome in undo.run([undo.remove_tree(path) for path in owned], within_s=self._pace.folders):
-            self._log.write("removed" if outcome.ok else "left", why=self._why, said=outcome.said)
-            if not outcome.ok:
-                left.append(f"folder {outcome.step.args['path']}: {outcome.said}")
+            left += self._removed(outcome, f"folder {outcome.step.args['path']}")
         self._log.write("down", why=self._why, left=left)
         return left
+
+    def _removed(self, outcome: undo.Outcome, what: str) -> list[str]:
+        self._log.write("removed" if outcome.ok else "left", why=self._why, said=outcome.said)
+        return [] if outcome.ok else [f"{what}: {outcome.said}"]
 
     def _stop_in_turn(self) -> None:
         ends = time.monotonic() + self._pace.all_processes

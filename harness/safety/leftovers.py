@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _UNDO_S = 10.0
+_ENGINE_S = 40.0
 _STOP_S = 2.0
 _KILL_S = 2.0
 _DETACH_S = 2.0
@@ -27,6 +28,7 @@ class Leftovers:
 
     armed: dict[str, list[undo.Step]] = field(default_factory=dict)
     owned: list[Path] = field(default_factory=list)
+    projects: list[undo.Step] = field(default_factory=list)
     processes: dict[str, proc.ProcessRef] = field(default_factory=dict)
     stop_signals: dict[str, str] = field(default_factory=dict)
 
@@ -36,13 +38,16 @@ class Leftovers:
         The kernel has told the direct children to die already, but a frozen one cannot obey, and theirs were not told.
         """
         steps = [step for fault in reversed(self.armed.values()) for step in reversed(fault)]
-        outcomes = undo.run(steps, within_s=_UNDO_S)
+        steps = [step for step in steps if not undo.is_moot(step, self.projects)]
+        outcomes = undo.run(steps, within_s=_ENGINE_S if any(map(undo.of_engine, steps)) else _UNDO_S)
         left = [f"process {process}" for process in self._stop()]
         for path in self.owned:
             left += [f"shared memory segment {segment.shmid}" for segment in remove_orphaned(path, _DETACH_S)[1]]
+        projects = undo.run(self.projects)
+        left += [f"project {outcome.step.args['project']}: {outcome.said}" for outcome in projects if not outcome.ok]
         folders = undo.run([undo.remove_tree(path) for path in self.owned])
         left += [f"folder {outcome.step.args['path']}: {outcome.said}" for outcome in folders if not outcome.ok]
-        return [*outcomes, *folders], left
+        return [*outcomes, *projects, *folders], left
 
     def _stop(self) -> list[proc.ProcessRef]:
         for name, process in self.processes.items():

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import anyio
 
 from harness.errors import KeeperLost
-from harness.safety import proc
+from harness.safety import proc, undo
 from harness.safety.calls import CALL_TIMEOUT_S, Calls
 from harness.safety.leftovers import Leftovers
 from harness.safety.undo import Outcome
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from harness.safety.undo import Step
 
 _UNDO_TIMEOUT_S = 60.0
-_DOWN_TIMEOUT_S = 30.0
+_DOWN_TIMEOUT_S = 90.0
 _ROOT = Path(__file__).resolve().parents[2]
 _CODE = "import sys; sys.path.insert(0, {root!r}); from harness.safety.keeper import main; main()"
 
@@ -156,6 +156,14 @@ class Keeper:
         """Have a folder removed at the end; its own name must start with `chaos-`, or StackError is raised."""
         await self._calls.ask("own", path=str(path))
         self._leftovers.owned.append(path)
+
+    async def project(self, engine: Path, name: str) -> None:
+        """Have a Compose project removed at the end, from the engine whose socket is `engine`.
+
+        Its name must start with `chaos-`, or StackError is raised.
+        """
+        await self._calls.ask("project", path=str(engine), name=name)
+        self._leftovers.projects.append(undo.remove_project(engine, name))
 
     async def turn(self, log: Path) -> None:
         """Serve another run: its log, an absolute path, is written from now on. Raises StackError while a fault is armed."""

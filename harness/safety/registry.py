@@ -15,8 +15,9 @@ from harness.safety import proc, undo
 class Registration:
     """What one run has outside its run directory. Change the fields, then `update`; `close` when all of it is gone.
 
-    `temp_dirs` are folders and `cgroups` control groups, named `chaos-<run>…` and chosen before they are made. `toxics` are steps made by
-    `undo.toxic_delete`, for a Toxiproxy that outlives the run.
+    `temp_dirs` are folders and `cgroups` control groups, named `chaos-<run>…` and chosen before they are made. `projects`
+    are steps made by `undo.remove_project`, named so too. `toxics` are steps made by `undo.toxic_delete`, for a Toxiproxy
+    that outlives the run.
     """
 
     state_dir: Path
@@ -24,6 +25,7 @@ class Registration:
     run_dir: Path
     temp_dirs: list[Path] = field(default_factory=list)
     cgroups: list[Path] = field(default_factory=list)
+    projects: list[undo.Step] = field(default_factory=list)
     toxics: list[undo.Step] = field(default_factory=list)
     processes: dict[str, proc.ProcessRef] = field(default_factory=dict)
     keeper: proc.ProcessRef | None = None
@@ -52,10 +54,15 @@ class Registration:
             os.close(folder)
 
     def check(self) -> None:
-        """Raise ValueError unless every folder is named as ours: sweeping removes them."""
+        """Raise ValueError unless every folder and project is named as ours: sweeping removes them."""
         for folder in (*self.temp_dirs, *self.cgroups):
             if not folder.is_absolute() or not folder.name.startswith(f"chaos-{self.run}"):
                 raise ValueError(f"{folder} is not a folder of this run: its own name must start with chaos-{self.run}")
+
+        for step in self.projects:
+            name = step.args["project"]
+            if not str(name).startswith(f"chaos-{self.run}"):
+                raise ValueError(f"{name} is not a project of this run: its name must start with chaos-{self.run}")
 
     def close(self) -> None:
         """Forget the run: nothing of it is left."""
@@ -80,6 +87,7 @@ class Registration:
             "run_dir": str(self.run_dir),
             "temp_dirs": [str(folder) for folder in self.temp_dirs],
             "cgroups": [str(folder) for folder in self.cgroups],
+            "projects": [step.to_json() for step in self.projects],
             "toxics": [step.to_json() for step in self.toxics],
         }
 
@@ -94,6 +102,7 @@ def load(path: Path) -> Registration:
             run_dir=Path(data["run_dir"]),
             temp_dirs=[Path(folder) for folder in data["temp_dirs"]],
             cgroups=[Path(folder) for folder in data.get("cgroups", [])],
+            projects=[undo.Step.from_json(step) for step in data.get("projects", [])],
             toxics=[undo.Step.from_json(step) for step in data["toxics"]],
             processes={name: proc.ProcessRef.parse(text) for name, text in data["processes"].items()},
             keeper=None if data["keeper"] is None else proc.ProcessRef.parse(data["keeper"]),

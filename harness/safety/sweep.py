@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _QUIT_S = 3.0
 _DETACH_S = 2.0
+_PROJECTS_S = 30.0
 
 
 def sweep(state_dir: Path, say: Callable[[str], None]) -> list[str]:
@@ -65,6 +66,17 @@ def _remove(registration: Registration) -> Iterator[tuple[bool, str]]:
             for segment in used:
                 kept.add(folder)  # it is the only record of the segment
                 yield False, f"kept {folder}: its shared memory segment {segment.shmid} is in use"
+    yield from _steps(registration)
+    for folder in registration.temp_dirs:
+        if folder not in kept and folder.exists():
+            outcome = undo.run([undo.remove_tree(folder)])[0]
+            yield outcome.ok, outcome.said
+
+
+def _steps(registration: Registration) -> Iterator[tuple[bool, str]]:
+    for outcome in undo.run(registration.projects, within_s=_PROJECTS_S):
+        said = outcome.said if outcome.ok else f"could not remove {outcome.step.args['project']}: {outcome.said}"
+        yield outcome.ok, said
     for folder in registration.cgroups:
         if folder.exists():
             outcome = undo.run([undo.cgroup_remove(folder)])[0]
@@ -72,10 +84,6 @@ def _remove(registration: Registration) -> Iterator[tuple[bool, str]]:
     for outcome in undo.run(registration.toxics):
         # A Toxiproxy that does not answer took its toxics with it, or must be asked by hand: no reason to try for ever.
         yield True, outcome.said if outcome.ok else f"could not remove toxic {outcome.step.args}: {outcome.said}"
-    for folder in registration.temp_dirs:
-        if folder not in kept and folder.exists():
-            outcome = undo.run([undo.remove_tree(folder)])[0]
-            yield outcome.ok, outcome.said
 
 
 def _processes(registration: Registration) -> Iterator[tuple[bool, str]]:

@@ -17,7 +17,7 @@ from signal import Signals
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
-from harness.safety import cgroup, cycler, proc
+from harness.safety import cgroup, cycler, proc, undo_docker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 Scalar = str | int | float | bool | None
 _LEAST_S = 0.2  # every step is tried, even when the time for all of them is used up
 _SAID_MAX = 500
+_ENGINE_S = 30.0
+"""An engine on a busy machine takes seconds, and one that is restarting is waited for."""
+_PROJECT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,48 @@ def cgroup_remove(path: Path) -> Step:
 def cycle_stop(process: proc.ProcessRef) -> Step:
     """End whatever stops and continues exactly this process by turns, and let it run; gone is fine."""
     return Step("cycle.stop", {"process": str(process)})
+
+
+def container_start(engine: Path, container: str, asked: Path | None = None) -> Step:
+    """Start a container again unless it runs. `engine` is the path of its engine's socket, `container` its name or id.
+
+    `asked` is a file with the start time of the life that was asked to leave, if any: that one is killed first.
+    """
+    args = {"engine": str(engine), "container": container, "asked": None if asked is None else str(asked)}
+    return Step("container.start", {**args}, _ENGINE_S)
+
+
+def container_signal(engine: Path, container: str, life: str, name: str) -> Step:
+    """Send a signal to exactly the life of a container that began at `life`; gone is fine. CONT ends a pause."""
+    return Step(
+        "container.signal", {"engine": str(engine), "container": container, "life": life, "signal": name}, _ENGINE_S
+    )
+
+
+def container_cpu(engine: Path, container: str, nano: int) -> Step:
+    """Give a container `nano` billionths of a processor, 0 for no limit; gone is fine."""
+    return Step("container.cpu", {"engine": str(engine), "container": container, "nano": nano}, _ENGINE_S)
+
+
+def network_connect(engine: Path, network: str, container: str, aliases: Sequence[str], ip: str = "") -> Step:
+    """Connect a container to a network again, under the names and the address it had; connected is fine."""
+    args = {"engine": str(engine), "network": network, "container": container}
+    return Step("network.connect", {**args, "aliases": ",".join(aliases), "ip": ip}, _ENGINE_S)
+
+
+def remove_project(engine: Path, project: str) -> Step:
+    """Remove all of a Compose project of ours; gone is fine. Refused unless its name starts with `chaos-`."""
+    return Step("project.remove", {"engine": str(engine), "project": project}, _PROJECT_S)
+
+
+def of_engine(step: Step) -> bool:
+    """Whether a step asks a Docker engine for something in a container or network."""
+    return step.do.startswith(("container.", "network."))
+
+
+def is_moot(step: Step, projects: Sequence[Step]) -> bool:
+    """Whether what a step would put back is about to be removed, by one of `projects` on the same engine."""
+    return of_engine(step) and any(step.args["engine"] == project.args["engine"] for project in projects)
 
 
 def remove_tree(path: Path) -> Step:
@@ -212,6 +257,10 @@ def _empty(path: Path, job: _Job) -> None:
             entry.unlink(missing_ok=True)
 
 
+def _of_engine(primitive: Callable[[Mapping[str, Scalar], Callable[[], float]], str]) -> Callable[..., str]:
+    return lambda args, job: primitive(args, job.left_s)
+
+
 _PRIMITIVES: dict[str, Callable[[Mapping[str, Scalar], _Job], str]] = {
     "signal": _signal,
     "start": _start,
@@ -219,4 +268,9 @@ _PRIMITIVES: dict[str, Callable[[Mapping[str, Scalar], _Job], str]] = {
     "cgroup.remove": _cgroup_remove,
     "cycle.stop": _cycle_stop,
     "tree.remove": _remove_tree,
+    "container.start": _of_engine(undo_docker.start),
+    "container.signal": _of_engine(undo_docker.signal),
+    "container.cpu": _of_engine(undo_docker.cpu),
+    "network.connect": _of_engine(undo_docker.connect),
+    "project.remove": _of_engine(undo_docker.remove_project),
 }
