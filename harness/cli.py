@@ -63,7 +63,10 @@ def main() -> None:
 def _settings(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that settings have; `--set KEY=VALUE` reaches every one of them."""
     options = [
-        click.option("--stack", help="Where Coder runs: local."),
+        click.option("--stack", help="Where Coder runs: local or compose."),
+        click.option(
+            "--offline", is_flag=True, default=None, help="compose: make the images here, with the stand-in as Coder."
+        ),
         click.option("--replicas", help="Coder replicas behind the balancer."),
         click.option("--size", help="Load level: dev, nightly, gameday, gameday-2000, gameday-3000."),
         click.option("--seed", help="Seed of every choice."),
@@ -219,11 +222,18 @@ def show(name: str, **flags: Any) -> None:
 
 @main.command()
 @_settings
-def doctor(**flags: Any) -> None:
+@click.option(
+    "--build-compose", is_flag=True, help="First build Docker's Compose plugin into the cache, if it is missing."
+)
+def doctor(*, build_compose: bool, **flags: Any) -> None:
     """Check that this machine can run a stack; one line each, with the fix."""
     from harness.doctor import checks
 
     settings = _resolve(flags)
+    if build_compose:
+        from harness.containers import plugin
+
+        plugin.build(settings.cache_dir, lambda line: click.echo(line, err=True))
     bad = False
     for check in checks(settings):
         bad |= not check.ok

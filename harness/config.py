@@ -84,7 +84,8 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    stack: Literal["local", "fake"] = Field("local", description="where Coder runs")
+    stack: Literal["local", "compose", "fake"] = Field("local", description="where Coder runs")
+    offline: bool = Field(default=False, description="compose: make the images here, with the stand-in as Coder")
     replicas: int = Field(3, ge=2, le=9, description="Coder replicas behind the balancer")
     balancer: Literal["tuned", "k8s-default"] = Field("tuned", description="profile of the balancer's health checks")
     size: Literal["dev", "nightly", "gameday", "gameday-2000", "gameday-3000"] = Field("dev", description="load level")

@@ -66,6 +66,7 @@ def asked_of(settings: Settings, server_env: Mapping[str, str]) -> StackRequest:
         time_scale=settings.time_scale,
         balancer=settings.env.balancer,
         coder=str(settings.coder.absolute()) if settings.coder else None,  # it starts in a folder of its own
+        offline=settings.offline,
         server_env=server_env,
         ports=settings.ports,
     )

@@ -1,4 +1,4 @@
-"""doctor: whether this machine can run a local stack. Every check has an id, what was found, and a fix."""
+"""doctor: whether this machine can run a stack. Every check has an id, what was found, and a fix."""
 
 from __future__ import annotations
 
@@ -42,17 +42,8 @@ def checks(settings: Settings) -> Iterator[Check]:
     yield Check(
         "D02", sys.platform == "linux", f"platform {sys.platform} (needs Linux)", "run on Linux or in a Linux container"
     )
-    yield _tool("D03", "PostgreSQL", tools.postgres_bin)
-    yield _tool("D04", "Caddy", tools.caddy)
     yield _tool("D05", "Locust", tools.locust)
-    yield _toxiproxy(settings.cache_dir)
-    root = os.geteuid() == 0
-    yield Check(
-        "D07",
-        not root or bool(shutil.which("setpriv")),
-        "root: setpriv to run PostgreSQL as nobody" if root else "not root",
-        "install util-linux",
-    )
+    yield from _of_compose(settings) if settings.stack == "compose" else _of_local(settings)
     yield _ports(settings)
     yield _space(settings.runs_dir)
     cores, memory = os.cpu_count() or 1, psutil.virtual_memory().available // 2**20
@@ -63,6 +54,20 @@ def checks(settings: Settings) -> Iterator[Check]:
         "use a larger machine",
     )
     yield _lock(settings)
+
+
+def _of_local(settings: Settings) -> Iterator[Check]:
+    """What processes of a stack come from, and what holds them down."""
+    yield _tool("D03", "PostgreSQL", tools.postgres_bin)
+    yield _tool("D04", "Caddy", tools.caddy)
+    yield _toxiproxy(settings.cache_dir)
+    root = os.geteuid() == 0
+    yield Check(
+        "D07",
+        not root or bool(shutil.which("setpriv")),
+        "root: setpriv to run PostgreSQL as nobody" if root else "not root",
+        "install util-linux",
+    )
     group = cgroup.find()
     said = (
         f"a cgroup of version {2 if group.unified else 1} in {group.root}"
@@ -70,6 +75,32 @@ def checks(settings: Settings) -> Iterator[Check]:
         else "stopping it in turns: no cgroup"
     )
     yield Check("D12", ok=True, said=f"a replica gets less processor time by {said}")
+
+
+def _of_compose(settings: Settings) -> Iterator[Check]:
+    """What containers of a stack come from."""
+    from harness.clients import docker  # noqa: PLC0415 - heavy, and only for one stack
+    from harness.containers import plugin  # noqa: PLC0415
+
+    path = None
+    try:
+        path = docker.socket_path()
+        engine = docker.connect(path)
+    except HarnessError as error:
+        yield Check("D13", ok=False, said=f"Docker engine at {path or os.environ.get('DOCKER_HOST')}", fix=str(error))
+    else:
+        yield Check("D13", ok=True, said=f"Docker engine {engine.version_now()} at {path}")
+        engine.close()
+    yield _tool("D14", "Compose plugin", lambda: plugin.needed(settings.cache_dir))
+    if settings.offline:
+        # An image that is there already needs neither.
+        able = os.geteuid() == 0 and shutil.which("mmdebstrap") is not None
+        said = "images: made on first use, by mmdebstrap" if able else "images: those that are there already"
+        yield Check("D15", ok=True, said=said)
+    else:
+        yield Check(
+            "D15", ok=True, said=f"image of Coder: {os.environ.get('CODER_IMAGE') or 'as compose/ha.yaml says'}"
+        )
 
 
 def _tool(key: str, name: str, find: object) -> Check:
@@ -88,7 +119,7 @@ def _toxiproxy(cache: Path) -> Check:
 
 
 def _ports(settings: Settings) -> Check:
-    need = 3 + 2 * settings.replicas
+    need = 3 + settings.replicas * (1 if settings.stack == "compose" else 2)
     try:
         free_ports(need, settings.ports)
     except HarnessError as error:

@@ -43,6 +43,8 @@ class StackRequest:
     """How the balancer checks the health of its replicas."""
     coder: str | None = None
     """Path of a `coder` binary; None starts the stand-in under the same name."""
+    offline: bool = False
+    """Whether images are made here, with the stand-in as `coder`, where a backend has images."""
     server_env: Mapping[str, str] = field(default_factory=dict)
     """Extra environment for the replicas, for variants (`STANDIN_…`)."""
     start_timeout_s: float = 45.0

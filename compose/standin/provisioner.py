@@ -51,6 +51,7 @@ class Provisioner:
         """Whether jobs that it takes from now on are left as they are."""
         self._interrupts = False
         """Whether they fail at once."""
+        self._closing = asyncio.Event()
         self._idle = {uuid4(): f"{settings.hostname}-{number}" for number in range(settings.daemons)}
         self._daemons = dict(self._idle)
         self._wake = asyncio.Event()
@@ -81,6 +82,11 @@ class Provisioner:
             self._leaves_behind = "orphan-on-stop" in self._bugs
             self._interrupts = "interrupts-build" in self._bugs
             await asyncio.sleep(_LATE_SECONDS)
+        # It ends between two jobs: cut off while it asks, it would never know of a job that is already its own.
+        self._closing.set()
+        self._wake.set()
+        if self._tasks:
+            await asyncio.wait(self._tasks[:1], timeout=_CANCEL_SECONDS)
         await _end(self._tasks[:1])
         if self._jobs:
             LOG.info("waiting for %d provisioner jobs", len(self._jobs))
@@ -101,10 +107,10 @@ class Provisioner:
                 LOG.warning("daemon heartbeat: %s", one_line(error))
 
     async def _acquire_forever(self) -> None:
-        while True:
+        while not self._closing.is_set():
             self._wake.clear()
             try:
-                while self._idle:
+                while self._idle and not self._closing.is_set():
                     daemon, name = next(iter(self._idle.items()))
                     job = await self._db.row(sql.ACQUIRE, daemon, name)
                     if job is None:
@@ -114,6 +120,8 @@ class Provisioner:
                 LOG.warning("could not acquire a job: %s", one_line(error))
                 await asyncio.sleep(self._clock.server(1.0))
                 continue
+            if self._closing.is_set():
+                return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._clock.server(_POLL)):
                     await self._wake.wait()

@@ -44,6 +44,23 @@ def find(mounts: Path = _MOUNTS) -> Hierarchy | None:
     return None
 
 
+def of(pid: int, proc: Path = Path("/proc"), mounts: Path = _MOUNTS) -> Path | None:
+    """Folder of the group that holds a process to its share of processors; None where it cannot be seen from here."""
+    try:
+        rows = [line.split(":", 2) for line in (proc / str(pid) / "cgroup").read_text().splitlines()]
+        points = [line.split() for line in mounts.read_text().splitlines()]
+    except OSError:
+        return None
+    for _, controllers, inside in sorted(rows, key=lambda row: row[1] == ""):
+        for _, where, kind, options, *_ in points:
+            unified = kind == "cgroup2" and not controllers
+            if unified or (kind == "cgroup" and "cpu" in controllers.split(",") and "cpu" in options.split(",")):
+                folder = Path(where) / inside.lstrip("/")
+                if (folder / "cpu.stat").is_file():
+                    return folder
+    return None
+
+
 def limit(hierarchy: Hierarchy, group: str, percent: float, pids: Iterable[int]) -> Path:
     """Make the group and put processes into it, each to run `percent` of one processor together; raises OSError."""
     folder = checked(hierarchy.root / group)

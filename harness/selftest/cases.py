@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from harness.api import Scenario
 
-QUICK = {"time_scale": "0.25", "baseline": "4s", "calm": "3s", "recovery": "16s", "prove": "10s"}
+QUICK = {"time_scale": "0.25", "baseline": "4s", "calm": "2s", "recovery": "14s", "prove": "8s"}
 """The pace of a selftest on a real stack: the shortest baseline whose p95 is no noise (2 s were), and half a minute a run."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -13,7 +14,9 @@ import pytest
 
 from harness import backends
 from harness import events as ev
+from harness.backends import compose
 from harness.config import Settings
+from harness.errors import NotReady
 from harness.stack import Context, StackRequest
 from harness.virtualtime import VirtualLoop
 
@@ -25,14 +28,24 @@ if TYPE_CHECKING:
 
 SCALE = 0.2
 IN_MEMORY = {"fake"}
-NEEDS_MORE = {"compose": "needs Docker", "attach": "needs a deployment", "kubernetes": "needs a cluster"}
+
+
+def needs_more() -> dict[str, str]:
+    """Backends that this machine cannot open, and why."""
+    why = os.environ.get("TEST_NO_ENGINE", "")
+    if not why:
+        try:
+            compose.prepare(Settings().cache_dir, lambda _: None)
+        except NotReady as error:
+            why = str(error)
+    return {"compose": why} if why else {}
 
 
 def parameters() -> list[object]:
     """Every backend there is; those that start processes are marked."""
     names = sorted(info.name for info in iter_modules(backends.__path__))
     marks = {name: [] if name in IN_MEMORY else [pytest.mark.e2e] for name in names}
-    for name, why in NEEDS_MORE.items():
+    for name, why in needs_more().items():
         marks.get(name, []).append(pytest.mark.skip(reason=why))
     return [pytest.param(name, id=name, marks=marks[name]) for name in names]
 
@@ -63,6 +76,6 @@ class Lab:
         context = Context(
             "contract", self.directory, self.events.append, lambda _: None, settings.cache_dir, self.state
         )
-        request = StackRequest(time_scale=SCALE, ports=settings.ports)
+        request = StackRequest(time_scale=SCALE, ports=settings.ports, offline=True)
         async with import_module(f"harness.backends.{self.backend}").open(request, context) as stack:
             yield stack

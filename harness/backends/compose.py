@@ -1,0 +1,197 @@
+"""compose: the stack of compose/ha.yaml as containers of a Docker engine on this machine.
+
+The project, its networks and its volume are written down before they exist, and the keeper removes them by their label
+whatever becomes of us.
+"""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import anyio.to_thread
+
+from harness import events as ev
+from harness.clients import docker as engine
+from harness.clients.http import http_client
+from harness.containers import members, plugin, rendering
+from harness.containers.deployment import Deployment
+from harness.containers.target import Container, Replica
+from harness.containers.watch import following, told
+from harness.errors import HarnessError, StackError
+from harness.local.hosted import KEEPER_LOG, HostedStack, open_site, tell
+from harness.local.ports import free_ports
+from harness.safety import proc, undo
+from harness.stack import Look, NoAnswer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+
+    from harness.stack import Context, StackRequest
+
+NAME = "compose"
+_ROUTING_S: Final = 20.0
+_STATES: Final = {(True, False): "running", (True, True): "frozen"}
+
+
+def prepare(cache: Path, say: Callable[[str], None]) -> None:  # noqa: ARG001 - every backend has the same
+    """Find the engine and the plugin; raises NotReady naming the one that is missing and the fix."""
+    engine.connect(engine.socket_path()).close()
+    plugin.needed(cache)
+
+
+class ComposeStack(HostedStack[Container]):
+    """See `harness.stack.Stack`."""
+
+    name = NAME
+    _docker: engine.Docker
+    _deployment: Deployment
+
+    async def start(self, exits: AsyncExitStack) -> None:
+        """Bring everything up; what `exits` holds takes it down. Raises NotReady or StackError naming the part."""
+        site = self.site
+        compose = await anyio.to_thread.run_sync(plugin.needed, site.context.cache)
+        self._docker = await anyio.to_thread.run_sync(engine.connect, engine.socket_path())
+        exits.callback(self._docker.close)
+        self._deployment = Deployment(site, self.request, self._docker, compose)
+        ports = free_ports(len(rendering.inside(self.request)), self.request.ports)
+        password = secrets.token_urlsafe(24)
+        # Left in this order: nobody hears of the ends of what is taken down, and its last words are written.
+        follows = await exits.enter_async_context(AsyncExitStack())
+        await exits.enter_async_context(self._deployment.opened(ports, password))
+        await self._find(self._deployment.name)
+        await follows.enter_async_context(following(self._docker, site, self.targets))
+        await exits.enter_async_context(
+            told(self._docker, self._deployment.name, self.targets, lambda event: tell(self.site.context, event))
+        )
+        for target in self.targets:
+            if target.role == "coder":
+                await self.ready(target.name)
+        await self._balanced()
+        self.version = await self._version()
+        database = self.address("postgres")
+        self._dsn = f"postgres://coder:{password}@{database.host}:{database.port}/coder"
+
+    async def ready(self, name: str) -> None:
+        """Wait until a replica answers a question that needs the database; raise StackError with its last log lines.
+
+        `/api/v2/users/first` needs no token: 404 on an empty deployment, 200 on any other (codersdk/users.go).
+        """
+        api = self.api(name)
+
+        async def answers() -> bool:
+            try:
+                return (await api.call("GET", "/users/first")).status in (200, 404)
+            except NoAnswer:
+                return False
+
+        await self._until(name, answers, self.request.start_timeout_s, "answering /api/v2/users/first")
+
+    async def look(self) -> Look:
+        """What engine, keeper and Toxiproxy say; of limits, what a fault would have made."""
+        processes, states = {}, {}
+        held = [f"the undo of {fault} is still armed" for fault in self.site.keeper.armed]
+        held += [f"{name} still runs" for name, ref in self.site.keeper.processes.items() if proc.state(ref) != "gone"]
+        for target in self.targets:
+            found = await target.look()
+            state = found["State"]
+            processes[target.name] = str(target.life)
+            states[target.name] = _STATES.get((state["Running"], state["Paused"]), "gone")
+            if isinstance(target, Replica):
+                held += [f"{target.name}: the toxic {name} is on" for name in await target.toxics()]
+                nano = found["HostConfig"]["NanoCpus"] or max(found["HostConfig"]["CpuQuota"], 0)
+                if nano != target.nano:
+                    held.append(f"{target.name}: its processor time is limited")
+        return Look(processes, states, held)
+
+    async def undo(self, fault: str) -> list[undo.Outcome]:
+        """Let the keeper run it; a container it started again has another life."""
+        outcomes = await super().undo(fault)
+        await self._lives_now()
+        return outcomes
+
+    async def turn(self, context: Context) -> None:
+        """Let the keeper, the logs and the registration follow the next run; its containers are recorded in its events."""
+        await self.site.keeper.turn(context.directory / KEEPER_LOG)
+        await anyio.to_thread.run_sync(self.site.logs.turn, context.directory, [t.name for t in self.targets])
+        self.site.context = context
+        self.site.registration.run_dir = context.directory
+        context.emit(ev.ResourceCreated(what="folder", name="temp", ref=str(self.site.temp)))
+        self._deployment.record()
+        for target in self.targets:
+            self._record(target)
+
+    async def _find(self, project: str) -> None:
+        """Take in what the labels say there is."""
+        row = members.read(project, await self._docker.containers(project))
+        proxy = next(member.address for member in row if member.role == "proxy")
+        self.targets = [
+            Replica(m, self._docker, self.site, proxy=proxy)
+            if m.role == "coder"
+            else Container(m, self._docker, self.site)
+            for m in row
+        ]
+        self.upstream_ports = {m.upstream: m.address.port for m in row if m.upstream}
+        for target in self.targets:
+            found = await target.look()
+            if isinstance(target, Replica):
+                target.nano = found["HostConfig"]["NanoCpus"]
+            self._record(target)
+
+    async def _lives_now(self) -> None:
+        for target in self.targets:
+            before = target.life
+            await target.look()
+            if target.life != before:
+                self._record(target)
+
+    def _record(self, target: Container) -> None:
+        self.site.context.emit(ev.ResourceCreated(what="container", name=target.name, ref=str(target.life)))
+
+    async def _until(self, name: str, ready: Callable[[], Awaitable[bool]], timeout_s: float, what: str) -> None:
+        with anyio.move_on_after(timeout_s):
+            while True:
+                if await ready():
+                    return
+                if not (await self.target(name).look())["State"]["Running"]:
+                    raise StackError(f"{name} died while starting. {await self._tail(name)}")
+                await anyio.sleep(0.05)
+        raise StackError(f"{name}: {what} not within {timeout_s:g} s. {await self._tail(name)}")
+
+    async def _tail(self, name: str) -> str:
+        await anyio.sleep(0.5)  # the follower writes what came last
+        return self.site.tail(name)
+
+    async def _balanced(self) -> None:
+        """Wait until the balancer has every replica in."""
+        want, seen = set(self.upstream_ports.values()), set[int]()
+        api = self.api("balancer")
+
+        async def routes() -> bool:
+            try:
+                answer = await api.call("GET", "/buildinfo")
+            except NoAnswer:
+                return False
+            if answer.ok and answer.upstream:
+                seen.add(answer.upstream)
+            return seen >= want
+
+        await self._until("balancer", routes, _ROUTING_S, "routing to every replica")
+
+    async def _version(self) -> str:
+        answer = await self.api(self.targets[0].name).call("GET", "/buildinfo")
+        if not isinstance(answer.body, dict) or "version" not in answer.body:
+            raise HarnessError(f"{self.targets[0].name}: /api/v2/buildinfo has no version: {str(answer.body)[:200]}")
+        return str(answer.body["version"])
+
+
+@asynccontextmanager
+async def open(request: StackRequest, context: Context) -> AsyncIterator[ComposeStack]:  # noqa: A001 - the backends' verb
+    """Open a stack of containers; leaving takes everything down and leaves nothing behind."""
+    async with open_site(context) as site, http_client() as client, AsyncExitStack() as exits:
+        opened = ComposeStack(site, request, client)
+        await opened.start(exits)
+        yield opened
