@@ -85,18 +85,27 @@ def install() -> None:
 
 
 def start() -> dict[str, str]:
-    """Start dockerd; it lives until `down`, or until we die."""
+    """Start dockerd; it lives until `down`, or until we die. SIGUSR1 restarts it."""
     down()  # of one whose starter was killed
     FOLDER.mkdir(mode=0o700, exist_ok=True)
     before = {"chains": chains(), "forwarding": forwarding().read_text()}
     subprocess.run(["ip", "link", "add", BRIDGE, "type", "bridge"], check=False, capture_output=True)
     subprocess.run(["ip", "addr", "add", "10.213.0.1/24", "dev", BRIDGE], check=False, capture_output=True)
     subprocess.run(["ip", "link", "set", BRIDGE, "up"], check=True)
+    try:
+        run_dockerd(before)
+    except NoEngine:
+        down()
+        raise
+    return {"DOCKER_HOST": f"unix://{SOCKET}"}
+
+
+def run_dockerd(state: dict[str, object]) -> None:
+    """Run it and wait until it answers. In mounts of its own: whatever it mounts goes with it."""
     log = (FOLDER / "dockerd.log").open("ab")
     argv = ["dockerd", "--host", f"unix://{SOCKET}", "--pidfile", str(FOLDER / "pid"), "--bridge", BRIDGE]
     argv += ["--data-root", str(FOLDER / "data"), "--exec-root", str(FOLDER / "exec"), "--log-level", "warn"]
     argv += ["--default-address-pool", "base=10.214.0.0/16,size=24"]
-    # In mounts of its own: whatever it mounts goes with it.
     child = subprocess.Popen(
         ["setpriv", "--pdeathsig", "TERM", "unshare", "--mount", *argv],
         stdin=subprocess.DEVNULL,
@@ -105,15 +114,14 @@ def start() -> dict[str, str]:
         start_new_session=True,
         cwd="/",
     )
-    STATE.write_text(json.dumps({**before, "process": str(proc.ref(child.pid))}))
+    STATE.write_text(json.dumps({**state, "process": str(proc.ref(child.pid))}))
     ends = time.monotonic() + UP_S
     while time.monotonic() < ends and child.poll() is None:
         with suppress(NotReady):
             connect(SOCKET).close()
-            return {"DOCKER_HOST": f"unix://{SOCKET}"}
+            return
         time.sleep(0.1)
     tail = (FOLDER / "dockerd.log").read_text(errors="replace").strip().splitlines()[-3:]
-    down()
     raise NoEngine(f"dockerd did not come up: {' | '.join(tail)}")
 
 
@@ -123,6 +131,22 @@ def down() -> None:
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     state = json.loads(STATE.read_text())
+    end_dockerd(state)
+    subprocess.run(["ip", "link", "del", BRIDGE], check=False, capture_output=True)
+    forget(set(state["chains"]))
+    with suppress(OSError):
+        forwarding().write_text(state["forwarding"])
+    shutil.rmtree(FOLDER)
+
+
+def again() -> None:
+    """Restart dockerd: its containers end with it, as without live-restore they do."""
+    state = json.loads(STATE.read_text())
+    end_dockerd(state)
+    run_dockerd(state)
+
+
+def end_dockerd(state: dict[str, str]) -> None:
     leader = proc.ProcessRef.parse(state["process"])
     tree = [leader, *proc.descendants(leader.pid)] if proc.state(leader) != "gone" else []
     proc.send(leader, signal.SIGTERM)
@@ -131,11 +155,6 @@ def down() -> None:
         with suppress(PermissionError):
             proc.send(process, signal.SIGKILL)
     gone(tree, 5)
-    subprocess.run(["ip", "link", "del", BRIDGE], check=False, capture_output=True)
-    forget(set(state["chains"]))
-    with suppress(OSError):
-        forwarding().write_text(state["forwarding"])
-    shutil.rmtree(FOLDER)
 
 
 def forget(known: set[str]) -> None:
@@ -190,11 +209,14 @@ def say(text: str) -> None:
 def main() -> int:
     wanted = "true" if os.environ.get("CI") == "true" else os.environ.pop("CHAOS_SETUP_DOCKER", "")
     os.environ.pop("CHAOS_SETUP_DOCKER", None)
+    signal.signal(signal.SIGUSR1, lambda *_: again())
     for signum in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, lambda *_: sys.exit(130))
     try:
         try:
             environment = up(allowed=wanted in ("1", "true"))
+            if environment:
+                environment["TEST_ENGINE"] = str(proc.ref(os.getpid()))
         except NoEngine as error:
             environment = {"TEST_NO_ENGINE": str(error)}
         return subprocess.run(sys.argv[1:], env={**os.environ, **environment}, check=False).returncode

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
+import engine_marks
 import pytest
 
 from harness import backends
 from harness import events as ev
-from harness.backends import compose
 from harness.config import Settings
-from harness.errors import NotReady
 from harness.stack import Context, StackRequest
 from harness.virtualtime import VirtualLoop
 
@@ -32,13 +30,7 @@ IN_MEMORY = {"fake"}
 
 def needs_more() -> dict[str, str]:
     """Backends that this machine cannot open, and why."""
-    why = os.environ.get("TEST_NO_ENGINE", "")
-    if not why:
-        try:
-            compose.prepare(Settings().cache_dir, lambda _: None)
-        except NotReady as error:
-            why = str(error)
-    return {"compose": why} if why else {}
+    return {"compose": engine_marks.missing()} if engine_marks.missing() else {}
 
 
 def parameters() -> list[object]:

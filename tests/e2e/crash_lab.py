@@ -21,11 +21,14 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import crash_engine
 import platformdirs
 from click.testing import CliRunner
 
 from harness import tools
 from harness.cli import main
+from harness.clients.docker import connect, socket_path
+from harness.containers.images import Shelf
 from harness.local import postgres
 from harness.safety import proc, sysv
 
@@ -39,6 +42,8 @@ FREEZE = str(HERE / "crash_scenario_freeze.py")
 AT_ONCE = 2
 GONE_S = 10.0
 """Nothing may be left this long after the harness is gone, seconds."""
+ENGINE_GONE_S = 30.0
+"""The same where an engine has to remove containers."""
 TINY = {
     "replicas": "2",
     "baseline": "2s",
@@ -70,6 +75,8 @@ class Case:
     """A command to run once the harness is gone, before anybody looks what is left."""
     after_env: Mapping[str, str] = field(default_factory=dict)
     ports: str | None = None
+    engine: bool = False
+    """It runs on a Docker engine: nothing may be left there either, and it has longer for that."""
     idle: bool = False
     """Most of its time nothing runs."""
     timeout_s: float = 150.0
@@ -143,6 +150,16 @@ def warm_cache() -> None:
     postgres.template(cache)
 
 
+def warm_images() -> dict[str, str]:
+    """Make the images of the offline stack, once."""
+    cache = Path(platformdirs.user_cache_dir("coder-chaos"))
+    engine = connect(socket_path())
+    try:
+        return Shelf(engine, cache, lambda line: sys.stderr.write(f"{line}\n")).ensure()
+    finally:
+        engine.close()
+
+
 def play(case: Case, base: Path) -> Result:
     """Run a case to its end and wait until nothing of it is left, or the time for that is over."""
     number = next(_CASES)
@@ -185,10 +202,14 @@ def play(case: Case, base: Path) -> Result:
         took_s = time.monotonic() - began
         after = _run_after(case, env) if case.after else (0, "")
         ended = time.monotonic()
-        left = machine.left()
-        while left and time.monotonic() < ended + GONE_S:
+
+        def still() -> list[str]:
+            return machine.left() or (crash_engine.left_of(case.runs_dir or folder / "runs") if case.engine else [])
+
+        left = still()
+        while left and time.monotonic() < ended + (ENGINE_GONE_S if case.engine else GONE_S):
             time.sleep(0.05)
-            left = machine.left()
+            left = still()
         gone_s = time.monotonic() - ended
     machine.clear()
     return Result(
