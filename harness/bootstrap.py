@@ -31,11 +31,15 @@ _OWNERS = 12
 
 @dataclass(frozen=True)
 class Owner:
-    """The first user of a deployment: made once, and there as long as its stack. The password is kept in memory only."""
+    """The first user of a deployment: made once, and there as long as its stack. The password is kept in memory only.
+
+    Of a deployment that is not ours, an owner with a `token` and without a password.
+    """
 
     email: str
     username: str
     password: str
+    token: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,7 @@ async def bootstrap(api: Api, run: str, users: int, workspaces: int, owner: Owne
     `owner` is that of a stack that served a run before; a deployment without one gets its first user.
     """
     owner = owner or await _first_user(api, run)
-    login = await _call(api, "POST", "/users/login", {"email": owner.email, "password": owner.password})
-    admin = str(login["session_token"])
+    admin = owner.token or await _login(api, owner)
     orgs = await _call(api, "GET", "/organizations", token=admin, expect=(200,))
     org = str(orgs[0]["id"])
     template = await _template(api, admin, org, run)
@@ -71,6 +74,17 @@ async def bootstrap(api: Api, run: str, users: int, workspaces: int, owner: Owne
     for workspace in made:
         await _until_built(api, admin, f"/workspaces/{workspace}", ("latest_build", "job"))
     return World(owner, admin, tokens, template, made)
+
+
+async def owner_of(api: Api, token: str) -> Owner:
+    """Whose token it is, on a deployment that is not ours; raises StackError when it is nobody's."""
+    me = await _call(api, "GET", "/users/me", token=token, expect=(200,))
+    return Owner(str(me["email"]), str(me["username"]), "", token)
+
+
+async def _login(api: Api, owner: Owner) -> str:
+    login = await _call(api, "POST", "/users/login", {"email": owner.email, "password": owner.password})
+    return str(login["session_token"])
 
 
 async def _side_by_side(count: int, make: Callable[[int], Awaitable[str]]) -> list[str]:
@@ -96,8 +110,12 @@ async def _side_by_side(count: int, make: Callable[[int], Awaitable[str]]) -> li
 async def _first_user(api: Api, run: str) -> Owner:
     # Generated per stack and forgotten with it; the class mix satisfies any password policy.
     owner = Owner(f"admin-{run}@chaos.invalid", f"chaos-{run}-admin", f"Ch4os!{secrets.token_urlsafe(18)}")
-    await _call(api, "POST", "/users/first", asdict(owner) | {"trial": False})
+    await _call(api, "POST", "/users/first", _shown(owner) | {"trial": False})
     return owner
+
+
+def _shown(owner: Owner) -> dict[str, str]:
+    return {key: value for key, value in asdict(owner).items() if key != "token"}
 
 
 async def create_workspace(api: Api, token: str, template: str, name: str) -> str:

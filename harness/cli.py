@@ -67,6 +67,8 @@ def _settings(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--offline", is_flag=True, default=None, help="compose: make the images here, with the stand-in as Coder."
         ),
+        click.option("--project", help="compose: break this project of yours; CODER_SESSION_TOKEN is an owner's."),
+        click.option("--allow", help="Kinds of faults that your project permits, separated by commas: kill,freeze."),
         click.option("--replicas", help="Coder replicas behind the balancer."),
         click.option("--size", help="Load level: dev, nightly, gameday, gameday-2000, gameday-3000."),
         click.option("--seed", help="Seed of every choice."),
@@ -227,15 +229,13 @@ def show(name: str, **flags: Any) -> None:
 )
 def doctor(*, build_compose: bool, **flags: Any) -> None:
     """Check that this machine can run a stack; one line each, with the fix."""
-    from harness.doctor import checks
+    from harness import doctor
 
     settings = _resolve(flags)
     if build_compose:
-        from harness.containers import plugin
-
-        plugin.build(settings.cache_dir, lambda line: click.echo(line, err=True))
+        doctor.build_compose(settings, lambda line: click.echo(line, err=True))
     bad = False
-    for check in checks(settings):
+    for check in doctor.checks(settings):
         bad |= not check.ok
         click.echo(f"{'✔' if check.ok else '✘'} {check.id} {check.said}" + ("" if check.ok else f"  Fix: {check.fix}"))
     sys.exit(5 if bad else 0)

@@ -14,12 +14,14 @@ from harness.discover import nearest
 from harness.errors import UsageError
 from harness.stack import SESSION_KINDS, SESSION_POLICIES
 from harness.timings import BALANCERS, Env
+from harness.variables import PASSED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PREFIX = "CHAOS_"
-_NOT_SETTINGS = frozenset({"CHAOS_SETUP_DOCKER"})
+_TOKEN = "CODER_SESSION_TOKEN"  # noqa: S105 - the name of a variable
+_NOT_SETTINGS = frozenset({"CHAOS_SETUP_DOCKER"}) | PASSED
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]*)")
 MOST_SESSIONS = 20_000
@@ -86,6 +88,16 @@ class Settings(BaseModel):
 
     stack: Literal["local", "compose", "fake"] = Field("local", description="where Coder runs")
     offline: bool = Field(default=False, description="compose: make the images here, with the stand-in as Coder")
+    project: str = Field("", description="compose: a project of yours to break, instead of one of the run's own")
+    allow: Names = Field(
+        frozenset(), description="kinds of faults that a project of yours permits, separated by commas"
+    )
+    session_token: str = Field(
+        "",
+        exclude=True,
+        repr=False,
+        description="an owner's token on a project of yours; read from CODER_SESSION_TOKEN",
+    )
     replicas: int = Field(3, ge=2, le=9, description="Coder replicas behind the balancer")
     balancer: Literal["tuned", "k8s-default"] = Field("tuned", description="profile of the balancer's health checks")
     size: Literal["dev", "nightly", "gameday", "gameday-2000", "gameday-3000"] = Field("dev", description="load level")
@@ -123,7 +135,7 @@ class Settings(BaseModel):
     @property
     def limits(self) -> Limits:
         """How much the run may hurt."""
-        return Limits(self.max_down, self.only)
+        return Limits(self.max_down, self.only, self.allow if self.project else None)
 
     def sized_for(self, name: str, replicas: int) -> Settings:
         """Settings with at least the replicas that scenario `name` needs; UsageError when fewer were asked for."""
@@ -141,6 +153,7 @@ class Settings(BaseModel):
         return data | {
             "coder": str(self.coder) if self.coder else None,
             "only": sorted(self.only),
+            "allow": sorted(self.allow),
             "ports": f"{self.ports.start}-{self.ports.stop - 1}",
         }
 
@@ -152,8 +165,9 @@ def load(environ: Mapping[str, str], flags: Mapping[str, Any], pairs: Mapping[st
     """
     known = {PREFIX + name.upper(): name for name in Settings.model_fields}
     problems: list[str] = []
-    values: dict[str, Any] = {}
-    places: dict[str, str] = {}
+    # Coder's own name for it, honoured for a deployment that is there already.
+    values: dict[str, Any] = {"session_token": environ.get(_TOKEN, "")}
+    places: dict[str, str] = {"session_token": f"environment: {_TOKEN}"}
     for key in sorted(environ):
         if not key.startswith(PREFIX) or key in _NOT_SETTINGS:
             continue
@@ -175,6 +189,15 @@ def load(environ: Mapping[str, str], flags: Mapping[str, Any], pairs: Mapping[st
         problems += [_line(problem, places) for problem in error.errors()]
     if problems:
         raise UsageError("\n".join(problems))
+    return _consistent(settings)
+
+
+def _consistent(settings: Settings) -> Settings:
+    """Give the settings back; raise UsageError for those that do not go together."""
+    if settings.project and settings.stack != "compose":
+        raise UsageError(f"project {settings.project} is a Compose project: add --stack compose")
+    if settings.project and not settings.session_token:
+        raise UsageError(f"project {settings.project} is not ours: set {_TOKEN} to the token of one of its owners")
     return settings
 
 

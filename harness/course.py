@@ -23,6 +23,7 @@ from harness.observer import Observer
 from harness.plan import longest_fault_s
 from harness.records import LOAD, Outcome
 from harness.stack import Context, LoadRequest, MeterPlan, NoAnswer, StackRequest
+from harness.tidy import tidy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -66,6 +67,8 @@ def asked_of(settings: Settings, server_env: Mapping[str, str]) -> StackRequest:
         time_scale=settings.time_scale,
         balancer=settings.env.balancer,
         coder=str(settings.coder.absolute()) if settings.coder else None,  # it starts in a folder of its own
+        project=settings.project,
+        allow=settings.allow,
         offline=settings.offline,
         server_env=server_env,
         ports=settings.ports,
@@ -123,6 +126,9 @@ class Course:
             )
         )
         request.say(f"stack up in {took:.1f} s: {stack.version}")
+        if settings.project:
+            owner = await bootstrap.owner_of(stack.api("balancer"), settings.session_token)
+            stack_.push_async_callback(self._tidied, stack, owner)
         users = users_for(settings.size)
         self.world = world = await bootstrap.bootstrap(
             stack.api("balancer"), request.run, users, settings.writers + watching.QUIET, owner
@@ -131,6 +137,14 @@ class Course:
         watched = watching.sessions(settings, world.workspaces, world.admin)
         plan = MeterPlan(watching.lanes(stack, world.admin), watched, seed=request.seed)
         await self._measured(stack, world, plan)
+
+    async def _tidied(self, stack: Stack, owner: bootstrap.Owner) -> None:
+        """Remove what the run made in a deployment that is not ours."""
+        with anyio.CancelScope(shield=True):
+            try:
+                self.request.say(await tidy(stack, owner.token, owner, self.request.run))
+            except (HarnessError, NoAnswer) as error:
+                self.request.say(f"left in the deployment, with {self.request.run} in its name: {error}")
 
     async def _stack(self, exits: AsyncExitStack, context: Context) -> tuple[Stack, bootstrap.Owner | None]:
         """Give the stack of the run before, with the first user that it has by now, or a fresh one."""

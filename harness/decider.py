@@ -22,10 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Limits:
-    """How much a run may hurt. `max_down` replicas at once (None: all but one), and only the targets of `only`."""
+    """How much a run may hurt. `max_down` replicas at once (None: all but one), and only the targets of `only`.
+
+    `allow` names the kinds of faults that somebody else's deployment permits; None where it is the run's own.
+    """
 
     max_down: int | None = None
     only: frozenset[str] = frozenset()
+    allow: frozenset[str] | None = None
 
 
 UNLIMITED = Limits()
@@ -113,6 +117,8 @@ class Decider:
             able = isinstance(target, fault.needs)
             lacks = f"its role is {target.role}" if able else f"it is not {fault.needs.__name__} on this stack"
             raise UsageError(f"{name_of(fault)} cannot hurt {target.name}: {lacks}")
+        if self.limits.allow is not None and name_of(fault) not in self.limits.allow:
+            raise UsageError(f"{name_of(fault)} is not allowed on a project that is not ours: --allow {name_of(fault)}")
         if self.limits.only and target.name not in self.limits.only:
             listed = ", ".join(sorted(self.limits.only))
             raise UsageError(f"{name_of(fault)} at {at.text} would hurt {target.name}, the run may hurt only {listed}")

@@ -18,7 +18,7 @@ from harness.safety import cgroup
 from harness.safety.locks import lock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from harness.config import Settings
@@ -54,6 +54,13 @@ def checks(settings: Settings) -> Iterator[Check]:
         "use a larger machine",
     )
     yield _lock(settings)
+
+
+def build_compose(settings: Settings, say: Callable[[str], None]) -> None:
+    """Build Docker's Compose plugin into the cache, unless there is one; raises NotReady."""
+    from harness.containers import plugin  # noqa: PLC0415 - only for one stack
+
+    plugin.build(settings.cache_dir, say)
 
 
 def _of_local(settings: Settings) -> Iterator[Check]:

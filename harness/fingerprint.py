@@ -96,7 +96,7 @@ async def of_service(stack: Stack, token: str) -> str | None:
         for name in coders:
             while seen := await _answers(stack, name, token):  # noqa: ASYNC110 - a server sends us no event
                 await anyio.sleep(0.05)
-        missing = {stack.address(name).port for name in coders}
+        missing = {stack.upstream(name) for name in coders}
         while missing:
             seen = f"the balancer does not send to {len(missing)} of {len(coders)} replicas"
             for _ in range(_ROUNDS * len(coders)):

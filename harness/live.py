@@ -227,7 +227,7 @@ class LiveRun:
     async def settle(self) -> None:
         """Wait for recovery, then watch a calm stretch."""
         lanes = frozenset(lane.id for lane in self.front)
-        ports = frozenset(self.stack.address(t.name).port for t in self.stack.targets if t.role == "coder")
+        ports = frozenset(self.stack.upstream(t.name) for t in self.stack.targets if t.role == "coder")
         since = self._undone_ns
         fold = Every(
             [

@@ -43,6 +43,10 @@ class StackRequest:
     """How the balancer checks the health of its replicas."""
     coder: str | None = None
     """Path of a `coder` binary; None starts the stand-in under the same name."""
+    project: str = ""
+    """A deployment that is there already, by its name, where a backend can find one; empty for one of the run's own."""
+    allow: frozenset[str] = frozenset()
+    """Kinds of faults that the run may use on it."""
     offline: bool = False
     """Whether images are made here, with the stand-in as `coder`, where a backend has images."""
     server_env: Mapping[str, str] = field(default_factory=dict)
@@ -196,10 +200,13 @@ class Stack(Protocol):
     version: str
 
     def topology(self) -> list[dict[str, Any]]:
-        """Targets as `{name, role, host, port}`, for the event log."""
+        """Targets as `{name, role, host, port, upstream_port}`, for the event log; the last only where it differs."""
 
     def address(self, name: str) -> Address:
         """Address of a target by name."""
+
+    def upstream(self, name: str) -> int:
+        """Port by which records know a replica: that of its address, unless replicas share one."""
 
     def api(self, name: str) -> Api:
         """API at one target: the balancer, or a replica directly."""

@@ -51,7 +51,8 @@ async def tidy(stack: Stack, token: str, owner: Owner, run: str) -> str:
     users = [u for u in await _all(api, token, "users") if run in u["username"] and u["username"] != owner.username]
     await _each(users, lambda u: _ask(api, token, "DELETE", f"/users/{u['id']}"))
     await _ask(api, token, "PUT", "/notifications/inbox/mark-all-as-read")
-    await _ask(api, token, "POST", "/users/logout")
+    if not owner.token:  # else the session is not ours to end
+        await _ask(api, token, "POST", "/users/logout")
     left = await stack.sql(LEFT, run, owner.username)
     if left:
         raise StackError(f"{left[0][0]} is still in the database{f', and {len(left) - 1} more' if left[1:] else ''}")

@@ -90,11 +90,11 @@ class RunView:
 
     def port_of(self, name: str) -> int:
         """Port by which the balancer names the replica `name`, 0 if unknown."""
-        return next((t["port"] for t in self.targets("coder") if t["name"] == name), 0)
+        return next((_known_as(t) for t in self.targets("coder") if t["name"] == name), 0)
 
     def name_of(self, port: int) -> str:
         """Replica behind an upstream port."""
-        return next((t["name"] for t in self.targets("coder") if t["port"] == port), f"port {port}" if port else "?")
+        return next((t["name"] for t in self.targets("coder") if _known_as(t) == port), f"port {port}" if port else "?")
 
     @property
     def end_ns(self) -> int:
@@ -277,6 +277,11 @@ def records_of(series: Series) -> Iterator[Any]:
         yield Slot(
             lane, series.outcome[i], 0, 0, series.upstream[i], series.slot[i], due, due, 0, 0, due + series.latency[i]
         )
+
+
+def _known_as(target: dict[str, Any]) -> int:
+    """Port by which records know a replica."""
+    return int(target.get("upstream_port", target["port"]))
 
 
 def check_manifest(directory: Path) -> str | None:

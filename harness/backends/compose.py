@@ -27,9 +27,12 @@ from harness.safety import proc, undo
 from harness.stack import Look, NoAnswer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
+    import httpx
+
+    from harness.local.process import Site
     from harness.stack import Context, StackRequest
 
 NAME = "compose"
@@ -48,32 +51,56 @@ class ComposeStack(HostedStack[Container]):
 
     name = NAME
     _docker: engine.Docker
-    _deployment: Deployment
+    _deployment: Deployment | None = None
+    """The run's own, None on a project that is not."""
+
+    def __init__(self, site: Site, request: StackRequest, client: httpx.AsyncClient) -> None:
+        super().__init__(site, request, client)
+        self._known_as: dict[str, int] = {}
+        self._foreign: dict[str, list[undo.Step]] = {}
 
     async def start(self, exits: AsyncExitStack) -> None:
         """Bring everything up; what `exits` holds takes it down. Raises NotReady or StackError naming the part."""
         site = self.site
-        compose = await anyio.to_thread.run_sync(plugin.needed, site.context.cache)
         self._docker = await anyio.to_thread.run_sync(engine.connect, engine.socket_path())
         exits.callback(self._docker.close)
-        self._deployment = Deployment(site, self.request, self._docker, compose)
-        ports = free_ports(len(rendering.inside(self.request)), self.request.ports)
-        password = secrets.token_urlsafe(24)
         # Left in this order: nobody hears of the ends of what is taken down, and its last words are written.
         follows = await exits.enter_async_context(AsyncExitStack())
-        await exits.enter_async_context(self._deployment.opened(ports, password))
-        await self._find(self._deployment.name)
+        project = self.request.project or await self._deploy(exits)
+        await self._find(project)
         await follows.enter_async_context(following(self._docker, site, self.targets))
         await exits.enter_async_context(
-            told(self._docker, self._deployment.name, self.targets, lambda event: tell(self.site.context, event))
+            told(self._docker, project, self.targets, lambda event: tell(self.site.context, event))
         )
         for target in self.targets:
             if target.role == "coder":
                 await self.ready(target.name)
         await self._balanced()
         self.version = await self._version()
-        database = self.address("postgres")
-        self._dsn = f"postgres://coder:{password}@{database.host}:{database.port}/coder"
+
+    async def _deploy(self, exits: AsyncExitStack) -> str:
+        """Bring up a project of the run's own and give its name."""
+        site = self.site
+        compose = await anyio.to_thread.run_sync(plugin.needed, site.context.cache)
+        self._deployment = Deployment(site, self.request, self._docker, compose)
+        inside = rendering.inside(self.request)
+        ports = free_ports(len(inside), self.request.ports)
+        password = secrets.token_urlsafe(24)
+        await exits.enter_async_context(self._deployment.opened(ports, password))
+        port = dict(zip(inside, ports, strict=True))["database"]
+        self._dsn = f"postgres://coder:{password}@127.0.0.1:{port}/coder"
+        return self._deployment.name
+
+    def upstream(self, name: str) -> int:
+        """Port by which records know a target: that of its address, or a number where replicas share that."""
+        return self._known_as.get(name, self.address(name).port)
+
+    async def arm(self, fault: str, revert_by_ns: int, steps: Sequence[undo.Step]) -> None:
+        """Hand the undo to the keeper, and write it down where what it heals outlives the run."""
+        if self.request.project:
+            self._foreign[fault] = list(steps)
+            self._register()
+        await super().arm(fault, revert_by_ns, steps)
 
     async def ready(self, name: str) -> None:
         """Wait until a replica answers a question that needs the database; raise StackError with its last log lines.
@@ -110,6 +137,9 @@ class ComposeStack(HostedStack[Container]):
     async def undo(self, fault: str) -> list[undo.Outcome]:
         """Let the keeper run it; a container it started again has another life."""
         outcomes = await super().undo(fault)
+        if fault in self._foreign and all(outcome.ok for outcome in outcomes):
+            del self._foreign[fault]
+            self._register()
         await self._lives_now()
         return outcomes
 
@@ -120,13 +150,16 @@ class ComposeStack(HostedStack[Container]):
         self.site.context = context
         self.site.registration.run_dir = context.directory
         context.emit(ev.ResourceCreated(what="folder", name="temp", ref=str(self.site.temp)))
-        self._deployment.record()
+        if self._deployment is not None:
+            self._deployment.record()
         for target in self.targets:
             self._record(target)
 
     async def _find(self, project: str) -> None:
         """Take in what the labels say there is."""
         row = members.read(project, await self._docker.containers(project))
+        if self.request.project:
+            members.check(project, row, self.request.replicas, self.request.allow)
         proxy = next(member.address for member in row if member.role == "proxy")
         self.targets = [
             Replica(m, self._docker, self.site, proxy=proxy)
@@ -134,12 +167,18 @@ class ComposeStack(HostedStack[Container]):
             else Container(m, self._docker, self.site)
             for m in row
         ]
-        self.upstream_ports = {m.upstream: m.address.port for m in row if m.upstream}
+        if len({m.address.port for m in row}) < len(row):
+            self._known_as = {m.name: number for number, m in enumerate(row, 1)}
+        self.upstream_ports = {m.upstream: self.upstream(m.name) for m in row if m.upstream}
         for target in self.targets:
             found = await target.look()
             if isinstance(target, Replica):
                 target.nano = found["HostConfig"]["NanoCpus"]
             self._record(target)
+
+    def _register(self) -> None:
+        self.site.registration.foreign = [step for steps in self._foreign.values() for step in steps]
+        self.site.registration.update()
 
     async def _lives_now(self) -> None:
         for target in self.targets:

@@ -55,6 +55,10 @@ class FakeStack:
         """Address of a target. Nothing listens there."""
         return self.site.processes[name].address
 
+    def upstream(self, name: str) -> int:
+        """Port of a target."""
+        return self.address(name).port
+
     def api(self, name: str) -> FakeApi:
         """API at a target."""
         return FakeApi(self.site, name)

@@ -14,6 +14,7 @@ from harness.clients.project import Project, Unreachable
 from harness.containers import images, rendering
 from harness.errors import HarnessError, NotReady
 from harness.safety import undo
+from harness.variables import PASSED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -60,15 +61,13 @@ class Deployment:
     async def _start(self, ports: Sequence[int], password: str) -> None:
         """Bring it up, with images made here where it was asked for or no registry is reachable."""
         (self._site.temp / "run.yaml").write_text(rendering.overlay(self._request, ports))
-        env = rendering.variables(self._request, password, ports[0])
-        coder = os.environ.get("CODER_IMAGE", "")
-        if coder:
-            env["CODER_IMAGE"] = coder
+        passed = {key: os.environ[key] for key in PASSED if os.environ.get(key)}
+        env = passed | rendering.variables(self._request, password, ports[0])
         if not self._request.offline:
             try:
                 await self._up(env, offline=False)
             except Unreachable as error:
-                if coder:
+                if "CODER_IMAGE" in passed:
                     raise
                 self._site.context.say(f"{error}; going on as with --offline: the stand-in takes Coder's place")
             else:

@@ -74,6 +74,26 @@ def read(project: str, containers: Iterable[Mapping[str, Any]]) -> list[Member]:
     return sorted(members, key=lambda m: (m.name in order, order.index(m.name) if m.name in order else 0, m.name))
 
 
+def check(project: str, members: Iterable[Member], replicas: int, allow: frozenset[str]) -> None:
+    """Check what was found in a project that is not ours against what a run wants; raises NotReady."""
+    coders = [member for member in members if member.role == "coder"]
+    if len(coders) != replicas:
+        raise NotReady(
+            f"project {project} has {len(coders)} replicas, the run expects {replicas}: --replicas {len(coders)}"
+        )
+    for member in coders:
+        for label, what in ((member.listener, "db-listener"), (member.upstream, "lb-upstream")):
+            if not label:
+                raise NotReady(
+                    f"{member.name} of project {project} needs the label {PREFIX}{what}: see docs/compose.md"
+                )
+        if member.allow and not allow <= member.allow:
+            refused = ", ".join(sorted(allow - member.allow))
+            raise NotReady(
+                f"{member.name} of project {project} permits {', '.join(sorted(member.allow))}, not {refused}"
+            )
+
+
 def links(networks: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Id of each network by its link."""
     return {n["Labels"][LINK]: n["Id"] for n in networks if LINK in (n.get("Labels") or {})}

@@ -73,8 +73,12 @@ class HostedStack(Generic[T]):
 
     def topology(self) -> list[dict[str, Any]]:
         """Targets with their addresses."""
-        rows = [(t.name, t.role, t.address) for t in self.targets]
-        return [{"name": name, "role": role, "host": at.host, "port": at.port} for name, role, at in rows]
+        return [self._row(target) for target in self.targets]
+
+    def _row(self, target: T) -> dict[str, Any]:
+        at, known_as = target.address, self.upstream(target.name)
+        row = {"name": target.name, "role": target.role, "host": at.host, "port": at.port}
+        return row if known_as == at.port else row | {"upstream_port": known_as}
 
     def target(self, name: str) -> T:
         """Target by name."""
@@ -83,6 +87,10 @@ class HostedStack(Generic[T]):
     def address(self, name: str) -> Address:
         """Address of a target."""
         return self.target(name).address
+
+    def upstream(self, name: str) -> int:
+        """Port by which records know a target."""
+        return self.address(name).port
 
     def api(self, name: str) -> HttpApi:
         """API at a target."""
@@ -134,8 +142,8 @@ class HostedStack(Generic[T]):
         return outcomes
 
     async def sql(self, query: str, *args: Any) -> list[tuple[Any, ...]] | None:
-        """Ask PostgreSQL itself, past Toxiproxy."""
-        return await sql.query(self._dsn, query, *args)
+        """Ask PostgreSQL itself, past Toxiproxy; None where nobody told us how."""
+        return await sql.query(self._dsn, query, *args) if self._dsn else None
 
 
 @asynccontextmanager

@@ -16,8 +16,8 @@ class Registration:
     """What one run has outside its run directory. Change the fields, then `update`; `close` when all of it is gone.
 
     `temp_dirs` are folders and `cgroups` control groups, named `chaos-<run>…` and chosen before they are made. `projects`
-    are steps made by `undo.remove_project`, named so too. `toxics` are steps made by `undo.toxic_delete`, for a Toxiproxy
-    that outlives the run.
+    are steps made by `undo.remove_project`, named so too. `foreign` are the undo steps that are armed for what outlives the
+    run: a deployment that is not ours.
     """
 
     state_dir: Path
@@ -26,7 +26,7 @@ class Registration:
     temp_dirs: list[Path] = field(default_factory=list)
     cgroups: list[Path] = field(default_factory=list)
     projects: list[undo.Step] = field(default_factory=list)
-    toxics: list[undo.Step] = field(default_factory=list)
+    foreign: list[undo.Step] = field(default_factory=list)
     processes: dict[str, proc.ProcessRef] = field(default_factory=dict)
     keeper: proc.ProcessRef | None = None
     harness: proc.ProcessRef = field(default_factory=lambda: proc.ref(os.getpid()))
@@ -88,7 +88,7 @@ class Registration:
             "temp_dirs": [str(folder) for folder in self.temp_dirs],
             "cgroups": [str(folder) for folder in self.cgroups],
             "projects": [step.to_json() for step in self.projects],
-            "toxics": [step.to_json() for step in self.toxics],
+            "foreign": [step.to_json() for step in self.foreign],
         }
 
 
@@ -103,7 +103,7 @@ def load(path: Path) -> Registration:
             temp_dirs=[Path(folder) for folder in data["temp_dirs"]],
             cgroups=[Path(folder) for folder in data.get("cgroups", [])],
             projects=[undo.Step.from_json(step) for step in data.get("projects", [])],
-            toxics=[undo.Step.from_json(step) for step in data["toxics"]],
+            foreign=[undo.Step.from_json(step) for step in data["foreign"]],
             processes={name: proc.ProcessRef.parse(text) for name, text in data["processes"].items()},
             keeper=None if data["keeper"] is None else proc.ProcessRef.parse(data["keeper"]),
             harness=proc.ProcessRef.parse(data["harness"]),

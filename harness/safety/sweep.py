@@ -81,9 +81,11 @@ def _steps(registration: Registration) -> Iterator[tuple[bool, str]]:
         if folder.exists():
             outcome = undo.run([undo.cgroup_remove(folder)])[0]
             yield outcome.ok, outcome.said
-    for outcome in undo.run(registration.toxics):
-        # A Toxiproxy that does not answer took its toxics with it, or must be asked by hand: no reason to try for ever.
-        yield True, outcome.said if outcome.ok else f"could not remove toxic {outcome.step.args}: {outcome.said}"
+    for outcome in undo.run(registration.foreign[::-1]):
+        # What does not answer is gone with what was done to it, or must be asked by hand: no reason to try for ever. But an
+        # engine that is away comes back.
+        said = outcome.said if outcome.ok else f"could not do {outcome.step.do} {outcome.step.args}: {outcome.said}"
+        yield outcome.ok or not undo.of_engine(outcome.step), said
 
 
 def _processes(registration: Registration) -> Iterator[tuple[bool, str]]:

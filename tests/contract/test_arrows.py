@@ -76,6 +76,7 @@ ALLOWED = {
     "survival": set(),
     "openfiles": set(),
     "upstreams": set(),
+    "variables": set(),
     "recovery": {"records", "series", "timeline"},
     "targets": {"errors", "safety"},
     "faults": {"faults", "records", "safety", "targets", "discover", "errors", "stack"},
@@ -83,7 +84,7 @@ ALLOWED = {
     "safety": {"errors", "openfiles", "safety"},
     "stack": {"events", "safety", "targets", "timings"},
     "clients": {"errors", "safety", "stack", "upstreams", "clients"},
-    "containers": {"clients", "discover", "errors", "events", "safety", "stack", "tools", "containers"},
+    "containers": {"clients", "discover", "errors", "events", "safety", "stack", "tools", "variables", "containers"},
 }  # fmt: skip
 """Parts whose every import is listed. Parts that are not here are only bound by the rules below."""
 

@@ -27,6 +27,10 @@ def replica(number: str = "1", name: str = "", **more: str) -> dict[str, Any]:
     return container(name or f"c{number}", **labels)
 
 
+def full(number: str, **more: str) -> dict[str, Any]:
+    return replica(number, db_listener=f"l{number}", lb_upstream=f"c{number}:7080", **more)
+
+
 def rest() -> list[dict[str, Any]]:
     ports = {"database": "5432", "proxy": "8474", "balancer": "80"}
     return [container(role, role=role, api_port=port) for role, port in ports.items()]
@@ -76,6 +80,26 @@ def test_nonsense_is_named_in_one_line(containers: list[dict[str, Any]], said: s
         members.read("p", containers)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("coders", "allow", "said"),
+    [
+        ([replica()], "kill", "project p has 1 replicas, the run expects 2: --replicas 1"),
+        ([replica("1"), replica("2")], "kill", "coder-1 of project p needs the label coder-chaos.db-listener"),
+        ([full("1"), full("2", allow="freeze stop")], "kill", "coder-2 of project p permits freeze, stop, not kill"),
+        ([full("1"), full("2", allow="kill freeze")], "kill", ""),
+    ],
+)
+def test_a_project_of_somebody_else_is_as_the_run_expects_and_permits_it(
+    coders: list[dict[str, Any]], allow: str, said: str
+) -> None:
+    found = members.read("p", [*coders, *rest()])
+    if not said:
+        members.check("p", found, 2, frozenset({allow}))
+        return
+    with pytest.raises(NotReady, match=said):
+        members.check("p", found, 2, frozenset({allow}))
 
 
 def test_links_of_networks() -> None:

@@ -202,7 +202,7 @@ def test_a_mirror_that_stumbles_is_missed(tmp_path: Path) -> None:
 
 def test_the_pace_is_quick_unless_the_user_or_the_case_says_otherwise() -> None:
     plain = settings_for(case(), {}, {}, {})
-    assert (plain.time_scale, plain.baseline, plain.recovery, plain.writers) == (0.25, 4.0, 16.0, 15)
+    assert (plain.time_scale, plain.baseline, plain.recovery, plain.writers) == (0.25, 4.0, 14.0, 15)
     needs = case(writers="30", hold="8s")
     told = settings_for(needs, {"CHAOS_CALM": "9s"}, {"time_scale": "1.0"}, {"recovery": "20s", "writers": "5"})
     assert (told.time_scale, told.baseline, told.calm, told.recovery) == (1.0, 4.0, 9.0, 20.0)

@@ -36,7 +36,7 @@ def test_a_registration_survives_being_written_and_read(tmp_path: Path) -> None:
     made = registration(tmp_path, "r1", temp_dirs=[tmp_path / "chaos-r1-pg"])
     made.keeper = proc.ProcessRef(5, 6)
     made.processes["coder-1"] = proc.ProcessRef(7, 8)
-    made.toxics.append(undo.toxic_delete("http://127.0.0.1:1", "db", "chaos-r1-t"))
+    made.foreign.append(undo.toxic_delete("http://127.0.0.1:1", "db", "chaos-r1-t"))
     made.update()
     assert load(made.path) == made
     assert made.live()
@@ -97,9 +97,9 @@ def test_after_a_reboot_process_numbers_mean_nothing(tmp_path: Path) -> None:
 
 
 def test_a_toxic_that_nobody_answers_for_does_not_keep_the_registration(tmp_path: Path) -> None:
-    made = registration(tmp_path, "r1", harness=DEAD, toxics=[undo.toxic_delete("http://127.0.0.1:1", "db", "t")])
+    made = registration(tmp_path, "r1", harness=DEAD, foreign=[undo.toxic_delete("http://127.0.0.1:1", "db", "t")])
     said = sweep(tmp_path, lambda _: None)
-    assert "could not remove toxic" in said[0]
+    assert "could not do toxic.delete" in said[0]
     assert not made.path.exists()
 
 
