@@ -18,7 +18,7 @@ from harness.errors import NotReady
 from harness.safety import proc
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from testcontainers.compose import DockerCompose
@@ -81,11 +81,11 @@ class Project:
 
     async def up(self) -> None:
         """Bring it up; raises NotReady with the cause."""
-        await self._run(lambda: _named("bring up the stack", self._compose().start))
+        await self._run(lambda: named("bring up the stack", self._compose().start))
 
     async def down(self) -> None:
         """Take it down with its volumes; raises NotReady."""
-        await self._run(lambda: _named("take down the stack", self._compose().stop))
+        await self._run(lambda: named("take down the stack", self._compose().stop))
 
     async def _run(self, work: Any) -> Any:
         """Run in a thread; on being cancelled, end the plugin first, or it would go on making what is being removed."""
@@ -116,7 +116,8 @@ class Project:
         )
 
 
-def _named(what: str, work: Any) -> None:
+def named(what: str, work: Callable[[], object]) -> None:
+    """Do something with the plugin; raises NotReady, or Unreachable, with the cause by the name that people know."""
     try:
         work()
     except subprocess.CalledProcessError as error:

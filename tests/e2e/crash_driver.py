@@ -24,8 +24,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import crash_engine
-
 from harness import eventlog, events, stack
 from harness.cli import main
 from harness.discover import faults
@@ -77,6 +75,8 @@ class Saboteur:
                 for target in self.hurt if whom == "@" else [whom]:
                     proc.send(self.names[target], signal.Signals[f"SIG{signum}"])
             elif what == "docker":  # docker:pause:proxy
+                import crash_engine
+
                 sort, _, role = name.partition(":")
                 crash_engine.do(sort, crash_engine.by_role(Path.cwd(), role))
             elif what == "fill":

@@ -252,10 +252,15 @@ def played(cases: Sequence[Case], base: Path, attempts: int = 3) -> Iterator[dic
         yield {case.name: alone.submit(settled, case) for case in cases}
 
 
-def cli(*argv: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+def cli(*argv: str, env: Mapping[str, str], timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
     """Run another command of ours as a process."""
     return subprocess.run(
-        [sys.executable, "-m", "harness.cli", *argv], env=env, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "harness.cli", *argv],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
     )
 
 

@@ -23,6 +23,8 @@ class FakeEngine:
         self.containers: dict[str, dict[str, Any]] = {}
         self.networks: dict[str, dict[str, Any]] = {}
         self.volumes: dict[str, dict[str, Any]] = {}
+        self.serves = ("1.12", "1.52")
+        """Oldest and newest API."""
         self.busy: dict[str, int] = {}
         self.hang = threading.Event()
         self.asked: list[tuple[str, str, Any]] = []
@@ -68,6 +70,8 @@ class FakeEngine:
         return [f"{method} {path.rsplit('/', 1)[-1]}" for method, path, _ in self.asked if method != "GET"]
 
     def answer(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
+        if path.endswith("/version"):
+            return 200, {"MinAPIVersion": self.serves[0], "ApiVersion": self.serves[1], "Version": "20.10"}
         self.asked.append((method, path, body))
         parts = [unquote(part) for part in path.split("/")[2:]]
         kind, rest = parts[0], parts[1:]
