@@ -43,6 +43,21 @@ def test_every_problem_is_told_at_once_with_its_place() -> None:
     assert any(line.startswith("environment: CHAOS_REPLICAS: ") and "got '1'" in line for line in lines)
 
 
+def test_a_project_needs_its_backend_and_a_token_that_no_log_holds() -> None:
+    pairs = {"stack": "compose", "project": "theirs", "allow": "kill,freeze"}
+    assert "add --stack compose" in refused({"CODER_SESSION_TOKEN": "t"}, {"project": "theirs"})
+    assert "set CODER_SESSION_TOKEN" in refused({}, dict(pairs))
+    settings = load({"CODER_SESSION_TOKEN": "s3cret"}, dict(pairs))
+    assert (settings.session_token, settings.limits.allow) == ("s3cret", {"kill", "freeze"})
+    assert "s3cret" not in f"{settings.logged()} {settings!r}"
+    assert settings.logged()["allow"] == ["freeze", "kill"]
+    assert load({}, {}).limits.allow is None
+
+
+def test_variables_of_the_compose_files_are_no_settings() -> None:
+    assert load({"CHAOS_POSTGRES_IMAGE": "postgres:17", "CHAOS_TELEMETRY": "true"}, {}).stack == "local"
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

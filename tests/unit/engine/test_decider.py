@@ -118,6 +118,13 @@ def test_what_is_refused_is_named() -> None:
         decider().choose(DbLatency(), one("balancer"))
 
 
+def test_only_what_is_allowed_is_done_to_what_is_not_ours() -> None:
+    decider = Decider(paper_targets(3), Random(1), Limits(allow=frozenset({"kill"})))
+    with pytest.raises(UsageError, match="db-latency is not allowed on a project that is not ours: --allow db-latency"):
+        decider.choose(DbLatency(), one("coder"))
+    assert decider.choose(Kill(), one("coder"))[0] == "f1"
+
+
 def test_an_outage_allows_that_and_nothing_else() -> None:
     def decider(**limits: Any) -> Decider:
         return Decider(paper_targets(3), Random(1), Limits(**limits), outage=True)
