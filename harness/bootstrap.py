@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from harness.errors import StackError
+from harness.errors import NotReady, StackError
 from harness.stack import Answer, NoAnswer
 
 if TYPE_CHECKING:
@@ -53,13 +53,18 @@ class World:
     workspaces: list[str]
 
 
-async def bootstrap(api: Api, run: str, users: int, workspaces: int, owner: Owner | None = None) -> World:
+async def bootstrap(
+    api: Api, run: str, users: int, workspaces: int, owner: Owner | None = None, *, licence: str = ""
+) -> World:
     """Make the world; raises StackError naming the call and the answer that was not as expected.
 
-    `owner` is that of a stack that served a run before; a deployment without one gets its first user.
+    `owner` is that of a stack that served a run before; a deployment without one gets its first user, and the `licence`.
+    NotReady when it refuses that.
     """
     owner = owner or await _first_user(api, run)
     admin = owner.token or await _login(api, owner)
+    if licence:
+        await add_licence(api, admin, licence)
     orgs = await _call(api, "GET", "/organizations", token=admin, expect=(200,))
     org = str(orgs[0]["id"])
     template = await _template(api, admin, org, run)
@@ -74,6 +79,35 @@ async def bootstrap(api: Api, run: str, users: int, workspaces: int, owner: Owne
     for workspace in made:
         await _until_built(api, admin, f"/workspaces/{workspace}", ("latest_build", "job"))
     return World(owner, admin, tokens, template, made)
+
+
+async def add_licence(api: Api, token: str, text: str) -> None:
+    """Upload a licence; raises NotReady when the deployment refuses it (enterprise/coderd/licenses.go: 201 on success)."""
+    try:
+        answer = await api.call("POST", "/licenses", {"license": text.strip()}, token=token)
+    except NoAnswer as error:
+        raise StackError(f"bootstrap: {error}") from error
+    if answer.status not in _CREATED:
+        said = answer.body.get("message") if isinstance(answer.body, dict) else str(answer.body)[:200]
+        raise NotReady(
+            f"the licence was refused with {answer.status}: {said}; this build may take none (AGPL answers 404)"
+        )
+
+
+async def lacks_high_availability(api: Api, token: str) -> str:
+    """Why replicas do not mesh, one line; empty where they do. An AGPL build has no entitlements at all."""
+    try:
+        answer = await api.call("GET", "/entitlements", token=token)
+    except NoAnswer as error:
+        return f"entitlements could not be read: {error}"
+    if not answer.ok or not isinstance(answer.body, dict):
+        return f"/entitlements answers {answer.status}: no enterprise build"
+    feature = answer.body.get("features", {}).get("high_availability", {})
+    if feature.get("enabled"):
+        return ""
+    return (
+        f"high_availability is {feature.get('entitlement', 'unknown')}{'; '.join(['', *answer.body.get('errors', [])])}"
+    )
 
 
 async def owner_of(api: Api, token: str) -> Owner:

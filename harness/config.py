@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import platformdirs
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FilePath, ValidationError
 
 from harness.decider import Limits
 from harness.discover import nearest
@@ -98,6 +98,9 @@ class Settings(BaseModel):
         repr=False,
         description="an owner's token on a project of yours; read from CODER_SESSION_TOKEN",
     )
+    license_file: FilePath | None = Field(
+        None, description="file with a licence for the run's own deployment: high availability"
+    )
     replicas: int = Field(3, ge=2, le=9, description="Coder replicas behind the balancer")
     balancer: Literal["tuned", "k8s-default"] = Field("tuned", description="profile of the balancer's health checks")
     size: Literal["dev", "nightly", "gameday", "gameday-2000", "gameday-3000"] = Field("dev", description="load level")
@@ -149,9 +152,12 @@ class Settings(BaseModel):
 
     def logged(self) -> dict[str, Any]:
         """Form for the run's header: what the run means, not where its folders are."""
-        data = self.model_dump(mode="python", exclude={"runs_dir", "cache_dir", "state_dir", "ports", "coder"})
+        data = self.model_dump(
+            mode="python", exclude={"runs_dir", "cache_dir", "state_dir", "ports", "coder", "license_file"}
+        )
         return data | {
             "coder": str(self.coder) if self.coder else None,
+            "licensed": self.license_file is not None,
             "only": sorted(self.only),
             "allow": sorted(self.allow),
             "ports": f"{self.ports.start}-{self.ports.stop - 1}",

@@ -131,8 +131,17 @@ class Course:
             stack_.push_async_callback(self._tidied, stack, owner)
         users = users_for(settings.size)
         self.world = world = await bootstrap.bootstrap(
-            stack.api("balancer"), request.run, users, settings.writers + watching.QUIET, owner
+            stack.api("balancer"),
+            request.run,
+            users,
+            settings.writers + watching.QUIET,
+            owner,
+            licence="" if owner or settings.license_file is None else settings.license_file.read_text(),
         )
+        lacks = await bootstrap.lacks_high_availability(stack.api("balancer"), world.admin)
+        if lacks:
+            self.emit(ev.Note(text=f"replicas do not mesh: {lacks}"))
+            request.say(f"replicas do not mesh, and no scenario can show that they do: {lacks}")
         self.emit(ev.Bootstrapped(users=users, workspaces=world.workspaces))
         watched = watching.sessions(settings, world.workspaces, world.admin)
         plan = MeterPlan(watching.lanes(stack, world.admin), watched, seed=request.seed)

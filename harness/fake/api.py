@@ -154,6 +154,16 @@ class _Handler:
     async def me(self, _body: Any, _match: re.Match[str]) -> Answer:
         return Answer(200, {"id": self.user, "username": self.store.users[str(self.user)]})
 
+    async def licence(self, body: Any, _match: re.Match[str]) -> Answer:
+        if body["license"].count(".") != 2:
+            return Answer(400, {"message": "Invalid license"})
+        return Answer(201, {"id": 1})
+
+    async def entitlements(self, _body: Any, _match: re.Match[str]) -> Answer:
+        return Answer(
+            200, {"features": {"high_availability": {"entitlement": "entitled", "enabled": True}}, "errors": []}
+        )
+
     async def organizations(self, _body: Any, _match: re.Match[str]) -> Answer:
         return Answer(200, [{"id": "org", "name": "coder"}])
 
@@ -271,6 +281,8 @@ _ROUTES = [
     _route("PUT /notifications/inbox/mark-all-as-read", _Handler.read_all),
     _route(r"GET /(workspaces|templates|users)(?:\?[^/]+)?", _Handler.listed),
     _route("DELETE /(templates|users)/*", _Handler.remove),
+    _route("POST /licenses", _Handler.licence),
+    _route("GET /entitlements", _Handler.entitlements),
     _route("GET /organizations", _Handler.organizations),
     _route("POST /files", _Handler.file),
     _route("POST /organizations/*/templateversions", _Handler.version),
