@@ -120,6 +120,8 @@ def named(what: str, work: Callable[[], object]) -> None:
     """Do something with the plugin; raises NotReady, or Unreachable, with the cause by the name that people know."""
     try:
         work()
+    except OSError as error:
+        raise NotReady(f"could not {what}: {error}") from error
     except subprocess.CalledProcessError as error:
         said = _last((error.stderr or b"").decode(errors="replace"))
         if re.search(_UNREACHABLE, said):

@@ -48,6 +48,8 @@ class Deployment:
         self.record()
         try:
             await self._start(ports, password)
+            if words := await self._last_words():
+                raise NotReady(f"the stack came up in part{words}")
             yield
         finally:
             # In good order, for a while: what is left then, the keeper removes.
@@ -95,5 +97,7 @@ class Deployment:
             if not state["Running"] and state["ExitCode"]:
                 service = found["Config"]["Labels"]["com.docker.compose.service"]
                 lines = await self._docker.tail(found["Id"], _TAIL)
-                words += "\n  ".join([f". {service} ended with {state['ExitCode']}, its last lines:", *lines])
+                words += "\n  ".join(
+                    [f"; {service} died while starting, with {state['ExitCode']}. Its last lines:", *lines]
+                )
         return words
