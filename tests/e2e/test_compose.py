@@ -91,6 +91,7 @@ def theirs(folder: Path) -> Iterator[str]:
         text = (COMPOSE / name).read_text()
         for ours, own in THEIRS.items():
             text = text.replace(ours, own)
+        text = text.replace("role: front", "role: balancer")
         text = text.replace("  CODER_HTTP_ADDRESS", '  STANDIN_TIME_SCALE: "0.25"\n  CODER_HTTP_ADDRESS')
         (folder / name).write_text(text)
     parts = {f"CHAOS_{part.upper()}_IMAGE": images[part] for part in ("postgres", "toxiproxy", "caddy")}
@@ -154,7 +155,7 @@ BAD = {
         ["Docker's Compose plugin is missing", "doctor --build-compose"],
     ),
     "no-image": ({"CODER_IMAGE": "chaos-nothing:none"}, {}, ["an image is missing", "chaos-nothing:none"]),
-    "dies": ({"CODER_IMAGE": "{caddy}"}, {}, ["coder-1 died while starting", "Caddyfile"]),
+    "dies": ({"CODER_IMAGE": "{caddy}"}, {}, ["died while starting, with 1. Its last lines:", "maxprocs"]),
     "two": ({"CHAOS_REPLICAS": "2"}, {}, ["the compose stack has 1, 3, 4 replicas, not 2"]),
 }
 
