@@ -58,8 +58,8 @@ Results = dict[str, "Future[Result]"]
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Results]:
     lab.warm_images()
-    with ThreadPoolExecutor(lab.AT_ONCE) as pool:
-        yield {one.name: pool.submit(lab.play, one, tmp_path_factory.getbasetemp() / "compose") for one in ALL}
+    with lab.played(ALL, tmp_path_factory.mktemp("compose")) as results:
+        yield results
 
 
 @pytest.fixture
