@@ -28,6 +28,8 @@ FOLDER = Path("/tmp/chaos-test-engine")  # noqa: S108 - short, for the socket; i
 SOCKET = FOLDER / "docker.sock"
 STATE = FOLDER / "engine.json"
 BRIDGE = "chaos-docker0"
+POOL = "10.214."
+"""Where its networks have their addresses."""
 CHAINS = ("DOCKER", "DOCKER-ISOLATION-STAGE-1", "DOCKER-ISOLATION-STAGE-2", "DOCKER-USER")
 PACKAGES = {"dockerd": "docker.io", "iptables": "iptables", "mmdebstrap": "mmdebstrap", "unshare": "util-linux"}
 UP_S = 60
@@ -105,7 +107,7 @@ def run_dockerd(state: dict[str, object]) -> None:
     log = (FOLDER / "dockerd.log").open("ab")
     argv = ["dockerd", "--host", f"unix://{SOCKET}", "--pidfile", str(FOLDER / "pid"), "--bridge", BRIDGE]
     argv += ["--data-root", str(FOLDER / "data"), "--exec-root", str(FOLDER / "exec"), "--log-level", "warn"]
-    argv += ["--default-address-pool", "base=10.214.0.0/16,size=24"]
+    argv += ["--default-address-pool", f"base={POOL}0.0/16,size=24"]
     child = subprocess.Popen(
         ["setpriv", "--pdeathsig", "TERM", "unshare", "--mount", *argv],
         stdin=subprocess.DEVNULL,
@@ -132,7 +134,6 @@ def down() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     state = json.loads(STATE.read_text())
     end_dockerd(state)
-    subprocess.run(["ip", "link", "del", BRIDGE], check=False, capture_output=True)
     forget(set(state["chains"]))
     with suppress(OSError):
         forwarding().write_text(state["forwarding"])
@@ -158,15 +159,25 @@ def end_dockerd(state: dict[str, str]) -> None:
 
 
 def forget(known: set[str]) -> None:
-    """Remove the chains of the packet filter that were not there before, and the rules that lead to them."""
+    """Remove the chains of the packet filter that were not there before, the rules that lead to them, and every bridge.
+
+    An engine that ends with networks leaves their bridges and rules.
+    """
+    bridges = {BRIDGE}
+    for line in output("ip", "-o", "-4", "addr"):
+        if f" {POOL}" in line:
+            bridges.add(line.split()[1])
+    for bridge in bridges:
+        subprocess.run(["ip", "link", "del", bridge], check=False, capture_output=True)
     for table in ("filter", "nat"):
         rules = filter_of(table)
         for rule in rules:
             words = rule.split()
+            ours = bridges & set(words) or any(word.startswith(POOL) for word in words)
             if words[0] == "-A" and set(words[2:]) & set(CHAINS) and words[1] not in CHAINS:
                 if f"{table} {next(w for w in words[2:] if w in CHAINS)}" not in known:
                     iptables(table, "-D", *words[1:])
-            elif words[0] == "-A" and BRIDGE in words:
+            elif words[0] == "-A" and (ours or gone_bridge(words)):
                 iptables(table, "-D", *words[1:])
         for deed in ("-F", "-X"):
             for chain in CHAINS:
@@ -184,8 +195,16 @@ def chains() -> list[str]:
 
 
 def filter_of(table: str) -> list[str]:
-    done = subprocess.run(["iptables", "-w", "-t", table, "-S"], capture_output=True, text=True, check=False)
-    return done.stdout.splitlines()
+    return output("iptables", "-w", "-t", table, "-S")
+
+
+def gone_bridge(words: list[str]) -> bool:
+    """Whether a rule is about a bridge as Docker names it that is no more."""
+    return any(word.startswith("br-") and not Path("/sys/class/net", word).exists() for word in words)
+
+
+def output(*argv: str) -> list[str]:
+    return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.splitlines()
 
 
 def iptables(table: str, *words: str) -> None:
