@@ -163,26 +163,19 @@ def forget(known: set[str]) -> None:
 
     An engine that ends with networks leaves their bridges and rules.
     """
-    bridges = {BRIDGE}
-    for line in output("ip", "-o", "-4", "addr"):
-        if f" {POOL}" in line:
-            bridges.add(line.split()[1])
-    for bridge in bridges:
+    made = [line.split()[1] for line in output("ip", "-o", "-4", "addr") if f" {POOL}" in line]
+    for bridge in (BRIDGE, *made):
         subprocess.run(["ip", "link", "del", bridge], check=False, capture_output=True)
     for table in ("filter", "nat"):
-        rules = filter_of(table)
-        for rule in rules:
+        new = {chain for chain in CHAINS if f"{table} {chain}" not in known and f"-N {chain}" in filter_of(table)}
+        for rule in filter_of(table):
             words = rule.split()
-            ours = bridges & set(words) or any(word.startswith(POOL) for word in words)
-            if words[0] == "-A" and set(words[2:]) & set(CHAINS) and words[1] not in CHAINS:
-                if f"{table} {next(w for w in words[2:] if w in CHAINS)}" not in known:
-                    iptables(table, "-D", *words[1:])
-            elif words[0] == "-A" and (ours or gone_bridge(words)):
+            about = {*words[2:]} & {*new, BRIDGE, *made} or any(w.startswith(POOL) for w in words) or gone_bridge(words)
+            if words[0] == "-A" and words[1] not in new and about:
                 iptables(table, "-D", *words[1:])
         for deed in ("-F", "-X"):
-            for chain in CHAINS:
-                if f"{table} {chain}" not in known and f"-N {chain}" in rules:
-                    iptables(table, deed, chain)
+            for chain in new:
+                iptables(table, deed, chain)
     if "policy FORWARD" not in known:
         iptables("filter", "-P", "FORWARD", "ACCEPT")
 
