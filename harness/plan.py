@@ -73,7 +73,7 @@ class PaperReplica(PaperTarget):
 
     def undo_cut_database(self, name: str) -> list[undo.Step]:
         """As the real one; the address is known only at injection."""
-        return [undo.proxy_enable("http://0.0.0.0:0", self.name), *self.undo_slow_database(f"{name}-hangs")]
+        return [undo.proxy_enable("http://0.0.0.0:0", self.name), *self.undo_slow_database(name)]
 
     async def slow_database(self, name: str, rtt_ms: int) -> None:
         """Refuse: a plan changes nothing."""

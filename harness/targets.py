@@ -82,7 +82,7 @@ class DatabaseLink(Target, Protocol):
         """Steps that remove what `slow_database` added under `name`, and do nothing when it is gone."""
 
 
-Cut = Literal["refused", "hangs", "resets"]
+Cut = Literal["refused", "hangs"]
 
 
 @runtime_checkable
@@ -90,7 +90,7 @@ class DatabaseCut(Target, Protocol):
     """A target whose own link to the database can be cut, without touching anybody else's."""
 
     async def cut_database(self, name: str, how: Cut) -> None:
-        """Refuse its connections and end those there are, let nothing through, or reset each at its first byte, under `name`."""
+        """Refuse its connections and end those there are, or let nothing through, under `name`."""
 
     async def database_cut(self, name: str) -> Cut | None:
         """How the link is cut under `name` now, as the link itself says; None where it is whole."""

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from harness.targets import Cut
 
 _WAYS: Final = {"up": "upstream", "down": "downstream"}
-_KINDS: Final[dict[Cut, str]] = {"hangs": "timeout", "resets": "reset_peer"}
-"""Type of toxic by how it cuts."""
 
 
 @dataclass(frozen=True)
@@ -35,19 +33,19 @@ class DatabaseListener:
         return sum(on.get(f"{toxic}-{way}", 0) for way in _WAYS)
 
     async def cut(self, toxic: str, how: Cut) -> None:
-        """Refuse every connection and end those there are, or let nothing through any more, both ways: silently, or by resets."""
+        """Refuse every connection and end those there are, or let nothing through any more, both ways."""
         if how == "refused":
             await self._client.switch(self.name, on=False)
             return
         for way, stream in _WAYS.items():
-            await self._client.add_block(self.name, f"{toxic}-{how}-{way}", stream, _KINDS[how])
+            await self._client.add_black_hole(self.name, f"{toxic}-{way}", stream)
 
     async def how_cut(self, toxic: str) -> Cut | None:
         """How it is cut now, as Toxiproxy itself says."""
         on, toxics = await self._client.state(self.name)
         if not on:
             return "refused"
-        return next((how for how in _KINDS if {f"{toxic}-{how}-{way}" for way in _WAYS} <= set(toxics)), None)
+        return "hangs" if {f"{toxic}-{way}" for way in _WAYS} <= set(toxics) else None
 
     async def held(self) -> list[str]:
         """One line for each thing that a fault may have left."""
@@ -59,9 +57,8 @@ class DatabaseListener:
         return [undo.toxic_delete(self.api.url, self.name, f"{toxic}-{way}") for way in _WAYS]
 
     def undo_cut(self, toxic: str) -> list[undo.Step]:
-        """Switch it on, and remove every block, whichever it was."""
-        blocks = [step for how in _KINDS for step in self.undo_slow(f"{toxic}-{how}")]
-        return [undo.proxy_enable(self.api.url, self.name), *blocks]
+        """Switch it on, and remove both, whichever it was."""
+        return [undo.proxy_enable(self.api.url, self.name), *self.undo_slow(toxic)]
 
     @property
     def _client(self) -> Toxiproxy:

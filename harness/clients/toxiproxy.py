@@ -71,15 +71,12 @@ class Toxiproxy:
         found: dict[str, int] = await self._do(f"read {proxy}", lambda: _latencies(self._server.get_proxy(proxy)))
         return found
 
-    async def add_block(self, proxy: str, toxic: str, stream: str, kind: str) -> None:
-        """Let nothing through in one direction, and read it back.
-
-        `kind` is timeout, which ends no connection, or reset_peer, which resets it at the first byte.
-        """
+    async def add_black_hole(self, proxy: str, toxic: str, stream: str) -> None:
+        """Let nothing through in one direction and end no connection, and read it back."""
 
         def work() -> None:
             self._server.get_proxy(proxy).add_toxic(
-                name=toxic, type=kind, stream=stream, toxicity=1.0, attributes={"timeout": 0}
+                name=toxic, type="timeout", stream=stream, toxicity=1.0, attributes={"timeout": 0}
             )
             if toxic not in {t.name for t in self._server.get_proxy(proxy).toxics().values()}:
                 raise HarnessError(f"toxiproxy at {self._where}: toxic {toxic} of {proxy} is not as asked")

@@ -21,7 +21,6 @@ _FIRST_PID = 100_000_000
 _POLITE = frozenset({"TERM", "HUP"})
 """Signals on which a server says goodbye before it ends."""
 _LEAVE_S = 0.2
-_BLOCKS: tuple[Cut, ...] = ("hangs", "resets")
 _LOOK_S = 0.017
 """How often it looks whether its work is done: no part of a meter's tick, which would be the same instant in virtual time."""
 _FATAL = frozenset({"KILL", "INT", "QUIT", "ABRT"})
@@ -230,10 +229,7 @@ class FakeCoder(FakeProcess):
 
     def undo_cut_database(self, name: str) -> list[undo.Step]:
         """Make it whole."""
-        return [
-            undo.proxy_enable("", self.name),
-            *(undo.toxic_delete("", self.name, f"{name}-{how}") for how in _BLOCKS),
-        ]
+        return [undo.proxy_enable("", self.name), undo.toxic_delete("", self.name, name)]
 
     def mend(self, how: Cut) -> bool:
         """Make whole what was cut so."""
@@ -294,9 +290,7 @@ def _let_go(step: undo.Step, processes: dict[str, FakeProcess]) -> undo.Outcome:
     if step.do == "toxic.delete":
         process = processes[str(step.args["proxy"])]
         removed = process.delays_ms.pop(str(step.args["toxic"]), None)
-        for how in _BLOCKS:
-            if str(step.args["toxic"]).endswith(f"-{how}") and isinstance(process, FakeCoder):
-                removed = process.mend(how) or removed
+        removed = (isinstance(process, FakeCoder) and process.mend("hangs")) or removed
         return undo.Outcome(step, ok=True, said=f"{'removed' if removed else 'gone already:'} {step.args['toxic']}")
     if step.do == "cgroup.remove":
         name = Path(str(step.args["path"])).name

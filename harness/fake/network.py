@@ -108,7 +108,7 @@ class Network:
         if process.cut == "hangs":
             flight.done = 0
             process.link.when_awake(lambda: self._reach(flight))
-        elif process.cut is not None or (broken is not None and broken.now == "gone"):
+        elif process.cut == "refused" or (broken is not None and broken.now == "gone"):
             flight.end(now + _MS, Outcome.SERVER_ERROR, 500, self._named(flight))
         elif broken is not None:
             flight.done = 0

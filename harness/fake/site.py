@@ -76,7 +76,7 @@ class Site:
     def database_state(self, process: FakeProcess) -> str:
         """State of the database as a replica meets it, on its own way through Toxiproxy."""
         if process.cut is not None:
-            return "frozen" if process.cut == "hangs" else "gone"
+            return "gone" if process.cut == "refused" else "frozen"
         return next((p.now for p in self.database_path if p.now != "running"), "running")
 
     def latency_ns(self, process: FakeProcess, *, db: bool) -> int:

@@ -83,7 +83,7 @@ ALLOWED = {
     "probes": {"errors", "openfiles", "records", "upstreams", "probes"},
     "safety": {"errors", "openfiles", "safety"},
     "stack": {"events", "safety", "targets", "timings"},
-    "clients": {"errors", "safety", "stack", "targets", "upstreams", "clients"},
+    "clients": {"errors", "safety", "stack", "upstreams", "clients"},
     "containers": {"clients", "discover", "errors", "events", "safety", "stack", "tools", "variables", "containers"},
 }  # fmt: skip
 """Parts whose every import is listed. Parts that are not here are only bound by the rules below."""
