@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from harness.api import Scenario
     from harness.faults.base import Fault
-    from harness.targets import Cut, Selector, State, Target
+    from harness.targets import Selector, State, Target
     from harness.timings import Formula
 
 
@@ -60,20 +60,6 @@ class PaperTarget:
 @dataclass(frozen=True)
 class PaperReplica(PaperTarget):
     """A replica on paper: it also has a link to the database, and a processor."""
-
-    async def cut_database(self, name: str, how: Cut) -> None:
-        """Refuse: a plan changes nothing."""
-        raise UsageError(
-            f"{self.name}: a fault's prepare() must change nothing, but it cut the database off ({how}, {name})"
-        )
-
-    async def database_cut(self, name: str) -> Cut | None:  # noqa: ARG002  # the shape of the capability
-        """On paper nothing is cut."""
-        return None
-
-    def undo_cut_database(self, name: str) -> list[undo.Step]:
-        """As the real one; the address is known only at injection."""
-        return [undo.proxy_enable("http://0.0.0.0:0", self.name), *self.undo_slow_database(name)]
 
     async def slow_database(self, name: str, rtt_ms: int) -> None:
         """Refuse: a plan changes nothing."""

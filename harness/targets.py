@@ -82,23 +82,6 @@ class DatabaseLink(Target, Protocol):
         """Steps that remove what `slow_database` added under `name`, and do nothing when it is gone."""
 
 
-Cut = Literal["refused", "hangs"]
-
-
-@runtime_checkable
-class DatabaseCut(Target, Protocol):
-    """A target whose own link to the database can be cut, without touching anybody else's."""
-
-    async def cut_database(self, name: str, how: Cut) -> None:
-        """Refuse its connections and end those there are, or let nothing through, under `name`."""
-
-    async def database_cut(self, name: str) -> Cut | None:
-        """How the link is cut under `name` now, as the link itself says; None where it is whole."""
-
-    def undo_cut_database(self, name: str) -> list[Step]:
-        """Steps that make the link whole, and do nothing when it is."""
-
-
 @runtime_checkable
 class CpuLimited(Target, Protocol):
     """A target whose processor time can be cut down, without touching anybody else's."""

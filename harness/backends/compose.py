@@ -128,7 +128,7 @@ class ComposeStack(HostedStack[Container]):
             processes[target.name] = str(target.life)
             states[target.name] = _STATES.get((state["Running"], state["Paused"]), "gone")
             if isinstance(target, Replica):
-                held += [f"{target.name}: {line}" for line in await target.link.held()]
+                held += [f"{target.name}: the toxic {name} is on" for name in await target.toxics()]
                 nano = found["HostConfig"]["NanoCpus"] or max(found["HostConfig"]["CpuQuota"], 0)
                 if nano != target.nano:
                     held.append(f"{target.name}: its processor time is limited")

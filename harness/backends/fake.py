@@ -124,7 +124,6 @@ class FakeStack:
     async def look(self) -> Look:
         """Every modelled process, delays, limits, and what is armed."""
         held = [f"{t.name}: the delay {name} is on" for t in self.targets for name in t.delays_ms]
-        held += [f"{t.name}: its way to the database is cut ({t.cut})" for t in self.targets if t.cut]
         held += [f"{t.name}: held to {t.cpu} % of a processor" for t in self.targets if t.cpu < 100]
         held += [f"the undo of {fault} is still armed" for fault in self._armed]
         states = {t.name: t.now for t in self.targets}

@@ -71,38 +71,17 @@ class Toxiproxy:
         found: dict[str, int] = await self._do(f"read {proxy}", lambda: _latencies(self._server.get_proxy(proxy)))
         return found
 
-    async def add_black_hole(self, proxy: str, toxic: str, stream: str) -> None:
-        """Let nothing through in one direction and end no connection, and read it back."""
+    async def toxics(self, proxy: str) -> list[str]:
+        """Names of all toxics of a proxy, of whatever type; raises HarnessError too when the proxy is switched off."""
 
-        def work() -> None:
-            self._server.get_proxy(proxy).add_toxic(
-                name=toxic, type="timeout", stream=stream, toxicity=1.0, attributes={"timeout": 0}
-            )
-            if toxic not in {t.name for t in self._server.get_proxy(proxy).toxics().values()}:
-                raise HarnessError(f"toxiproxy at {self._where}: toxic {toxic} of {proxy} is not as asked")
-
-        await self._do(f"add toxic {toxic} to {proxy}", work)
-
-    async def switch(self, proxy: str, *, on: bool) -> None:
-        """Switch a proxy on or off, and read it back. Off, its connections end and new ones are refused."""
-
-        def work() -> None:
+        def work() -> list[str]:
             found = self._server.get_proxy(proxy)
-            found.enable() if on else found.disable()
-            if bool(self._server.get_proxy(proxy).enabled) != on:
-                raise HarnessError(f"toxiproxy at {self._where}: proxy {proxy} is not as asked")
+            if not found.enabled:
+                raise HarnessError(f"toxiproxy at {self._where}: proxy {proxy} is switched off")
+            return sorted(toxic.name for toxic in found.toxics().values())
 
-        await self._do(f"switch {proxy} {'on' if on else 'off'}", work)
-
-    async def state(self, proxy: str) -> tuple[bool, list[str]]:
-        """Whether a proxy is switched on, and the names of all its toxics, of whatever type."""
-
-        def work() -> tuple[bool, list[str]]:
-            found = self._server.get_proxy(proxy)
-            return bool(found.enabled), sorted(toxic.name for toxic in found.toxics().values())
-
-        found: tuple[bool, list[str]] = await self._do(f"read {proxy}", work)
-        return found
+        names: list[str] = await self._do(f"read {proxy}", work)
+        return names
 
     async def _do(self, what: str, work: Callable[[], Any]) -> Any:
         try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import anyio
 
-from harness.clients.dblink import DatabaseListener
+from harness.clients.toxiproxy import Toxiproxy
 from harness.safety import cgroup, undo
 
 if TYPE_CHECKING:
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from harness.containers.members import Member
     from harness.local.process import Site
     from harness.stack import Address
-    from harness.targets import Cut, State
+    from harness.targets import State
 
+_WAYS: Final = {"up": "upstream", "down": "downstream"}
 _TOLD_S: Final = 2.0
 _ALL: Final = 100.0
 
@@ -126,7 +127,7 @@ class Container:
 
 @dataclass
 class Replica(Container):
-    """Also a DatabaseLink, DatabaseCut and CpuLimited. `proxy` is Toxiproxy's API."""
+    """Also a DatabaseLink and CpuLimited. `proxy` is Toxiproxy's API."""
 
     proxy: Address | None = None
     nano: int = 0
@@ -134,35 +135,20 @@ class Replica(Container):
     held: int = 0
     """How often the kernel had held it back before it was throttled."""
 
-    @property
-    def link(self) -> DatabaseListener:
-        """Its listener."""
-        assert self.proxy is not None  # noqa: S101 - a replica is made with one
-        return DatabaseListener(self.proxy, self.member.listener)
-
     async def slow_database(self, name: str, rtt_ms: int) -> None:
-        """Add it."""
-        await self.link.slow(name, rtt_ms)
+        """Add half of it in each direction: a toxic delays one way only."""
+        client = self._toxiproxy()
+        for way, ms in (("up", rtt_ms // 2), ("down", rtt_ms - rtt_ms // 2)):
+            await client.add_latency(self.member.listener, f"{name}-{way}", _WAYS[way], ms)
 
     async def database_delay_ms(self, name: str) -> int:
-        """As Toxiproxy itself says."""
-        return await self.link.delay_ms(name)
+        """Sum over both directions, as Toxiproxy itself says."""
+        on = await self._toxiproxy().latencies(self.member.listener)
+        return sum(on.get(f"{name}-{way}", 0) for way in _WAYS)
 
-    def undo_slow_database(self, name: str) -> list[undo.Step]:
-        """Remove it."""
-        return self.link.undo_slow(name)
-
-    async def cut_database(self, name: str, how: Cut) -> None:
-        """Cut it."""
-        await self.link.cut(name, how)
-
-    async def database_cut(self, name: str) -> Cut | None:
-        """As Toxiproxy itself says."""
-        return await self.link.how_cut(name)
-
-    def undo_cut_database(self, name: str) -> list[undo.Step]:
-        """Make it whole."""
-        return self.link.undo_cut(name)
+    async def toxics(self) -> list[str]:
+        """Names of all toxics of its listener."""
+        return await self._toxiproxy().toxics(self.member.listener)
 
     async def throttle_cpu(self, percent: int) -> None:
         """Hold it down by a quota of its cgroup."""
@@ -181,7 +167,19 @@ class Replica(Container):
         """Give back what it had."""
         return [undo.container_cpu(self.docker.path, self.member.container, self.nano)]
 
+    def undo_slow_database(self, name: str) -> list[undo.Step]:
+        """Remove both."""
+        proxy = self._proxy().url
+        return [undo.toxic_delete(proxy, self.member.listener, f"{name}-{way}") for way in _WAYS]
+
     async def _held_back(self) -> int:
         """How often the kernel has held it back in this life: from its group where that is in sight, else from the engine."""
         group = cgroup.of(self.life.pid)
         return await self.docker.throttled(self.member.container) if group is None else cgroup.throttled(group)[1]
+
+    def _toxiproxy(self) -> Toxiproxy:
+        return Toxiproxy(self._proxy())
+
+    def _proxy(self) -> Address:
+        assert self.proxy is not None  # noqa: S101 - a replica is made with one
+        return self.proxy

@@ -93,9 +93,9 @@ class FakeApi:
         await life.sleep(self._site.latency_ns(replica.process, db=False) / 1e9)
         if not replica.now.pool:
             return Answer(500, {"message": "An internal server error occurred."})
-        while self._site.database_state(replica.process) == "frozen" and what != "GET /buildinfo":
+        while self._site.database_state() == "frozen":
             await life.sleep(0.05)
-        if self._site.database_state(replica.process) == "gone" and what != "GET /buildinfo":
+        if self._site.database_state() == "gone" and what != "GET /buildinfo":
             return Answer(500, {"message": "An internal server error occurred."})
         answer = await _Handler(self._site, replica, life, token).answer(what, body)
         await life.sleep(self._site.latency_ns(replica.process, db=True) / 1e9)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from harness.stack import Address
-    from harness.targets import Cut, State
+    from harness.targets import State
 
 _FIRST_PID = 100_000_000
 """Above every pid a kernel gives out, so that a step that leaves the fake by mistake meets no process."""
@@ -116,10 +116,6 @@ class FakeProcess:
     """Whether there is work that it must end before it leaves."""
     delays_ms: dict[str, int] = field(default_factory=dict)
     """Milliseconds added to each round trip to the database, by name."""
-    cut: Cut | None = None
-    """How its link to the database is cut."""
-    link: Life = field(default_factory=Life)
-    """What waits for the link while it hangs."""
     cpu: int = 100
     """Percent of a processor it may use."""
     happened: list[Callable[[str], None]] = field(default_factory=list)
@@ -217,27 +213,7 @@ class FakeProcess:
 
 @dataclass
 class FakeCoder(FakeProcess):
-    """The process of a replica: a DatabaseLink, DatabaseCut and CpuLimited too."""
-
-    async def cut_database(self, name: str, how: Cut) -> None:  # noqa: ARG002 - there is one link
-        """Cut it."""
-        self.cut, self.link.frozen = how, how == "hangs"
-
-    async def database_cut(self, name: str) -> Cut | None:  # noqa: ARG002
-        """How it is cut."""
-        return self.cut
-
-    def undo_cut_database(self, name: str) -> list[undo.Step]:
-        """Make it whole."""
-        return [undo.proxy_enable("", self.name), undo.toxic_delete("", self.name, name)]
-
-    def mend(self, how: Cut) -> bool:
-        """Make whole what was cut so."""
-        if self.cut != how:
-            return False
-        self.cut = None
-        self.link.thaw()
-        return True
+    """The process of a replica: a DatabaseLink and CpuLimited too."""
 
     async def throttle_cpu(self, percent: int) -> None:
         """Hold it down."""
@@ -288,19 +264,11 @@ def _run_one(step: undo.Step, processes: dict[str, FakeProcess]) -> undo.Outcome
 def _let_go(step: undo.Step, processes: dict[str, FakeProcess]) -> undo.Outcome:
     """Take away what makes a process slow."""
     if step.do == "toxic.delete":
-        process = processes[str(step.args["proxy"])]
-        removed = process.delays_ms.pop(str(step.args["toxic"]), None)
-        removed = (isinstance(process, FakeCoder) and process.mend("hangs")) or removed
+        removed = processes[str(step.args["proxy"])].delays_ms.pop(str(step.args["toxic"]), None)
         return undo.Outcome(step, ok=True, said=f"{'removed' if removed else 'gone already:'} {step.args['toxic']}")
     if step.do == "cgroup.remove":
         name = Path(str(step.args["path"])).name
         processes[name].cpu = 100
         return undo.Outcome(step, ok=True, said=f"{name} is not held back")
-    if step.do == "proxy.enable":
-        process = processes[str(step.args["proxy"])]
-        opened = isinstance(process, FakeCoder) and process.mend("refused")
-        return undo.Outcome(
-            step, ok=True, said=f"{process.name} {'reaches its database again' if opened else 'is not cut off'}"
-        )
-    known = "signal, start, toxic.delete, proxy.enable, cgroup.remove"
+    known = "signal, start, toxic.delete, cgroup.remove"
     return undo.Outcome(step, ok=False, said=f"unknown undo step {step.do!r}; known here are {known}")

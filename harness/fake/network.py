@@ -105,10 +105,7 @@ class Network:
     def _ask_database(self, flight: Flight, replica: Replica) -> None:
         site, now, process = self._site, self._site.now_ns(), replica.process
         broken = next((p for p in site.database_path if p.now != "running"), None)
-        if process.cut == "hangs":
-            flight.done = 0
-            process.link.when_awake(lambda: self._reach(flight))
-        elif process.cut == "refused" or (broken is not None and broken.now == "gone"):
+        if broken is not None and broken.now == "gone":
             flight.end(now + _MS, Outcome.SERVER_ERROR, 500, self._named(flight))
         elif broken is not None:
             flight.done = 0

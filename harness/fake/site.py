@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -58,11 +57,7 @@ class Site:
         self.database_path = [self.processes["toxiproxy"], self.processes["postgres"]]
         self.replicas = {
             name: Replica(
-                self.processes[name],
-                self.store,
-                self.behaviour,
-                scale=self.scale,
-                database=partial(self.database_state, self.processes[name]),
+                self.processes[name], self.store, self.behaviour, scale=self.scale, database=self.database_state
             )
             for name, _ in coders
         }
@@ -73,10 +68,8 @@ class Site:
         """The loop's clock, as the runner reads it."""
         return int(self.loop.time() * 1e9)
 
-    def database_state(self, process: FakeProcess) -> str:
-        """State of the database as a replica meets it, on its own way through Toxiproxy."""
-        if process.cut is not None:
-            return "gone" if process.cut == "refused" else "frozen"
+    def database_state(self) -> str:
+        """State of the database as a replica meets it, on the way through Toxiproxy."""
         return next((p.now for p in self.database_path if p.now != "running"), "running")
 
     def latency_ns(self, process: FakeProcess, *, db: bool) -> int:

@@ -65,12 +65,6 @@ def slows(ms: float) -> Shows:
     return Shows(f"is slower by {ms:g} ms", late, need=5, least_ms=ms)
 
 
-def loses_database(text: str) -> Shows:
-    """Answers that need the database are errors or do not come; those beside them that need none are good."""
-    bad = {Outcome.SERVER_ERROR, Outcome.OTHER_STATUS, Outcome.READ_TIMEOUT, Outcome.CLOSED, Outcome.RESET}
-    return Shows(text, frozenset(bad), need=5, lane="db", beside="fresh")
-
-
 def hangs() -> Shows:
     """Connections are accepted or ignored, and never answered."""
     return Shows("hangs", frozenset({Outcome.READ_TIMEOUT, Outcome.CONNECT_TIMEOUT, Outcome.TLS_TIMEOUT}))

@@ -5,50 +5,33 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.clients.dblink import DatabaseListener
+from harness.clients.toxiproxy import Toxiproxy
 from harness.local.process import LocalProcess
 from harness.local.throttle import Throttle
+from harness.safety import undo
 
 if TYPE_CHECKING:
-    from harness.safety import undo
     from harness.stack import Address
-    from harness.targets import Cut
+
+_WAYS = {"up": "upstream", "down": "downstream"}
 
 
 @dataclass
 class LocalReplica(LocalProcess):
-    """Also a DatabaseLink, DatabaseCut and CpuLimited. `proxy` is Toxiproxy's API; the listener there has the replica's own name."""
+    """Also a DatabaseLink and CpuLimited. `proxy` is Toxiproxy's API; the listener there has the replica's own name."""
 
     proxy: Address
 
-    @property
-    def link(self) -> DatabaseListener:
-        """Its listener."""
-        return DatabaseListener(self.proxy, self.name)
-
     async def slow_database(self, name: str, rtt_ms: int) -> None:
-        """Add it."""
-        await self.link.slow(name, rtt_ms)
+        """Add half of it in each direction: a toxic delays one way only."""
+        client = Toxiproxy(self.proxy)
+        for way, ms in (("up", rtt_ms // 2), ("down", rtt_ms - rtt_ms // 2)):
+            await client.add_latency(self.name, f"{name}-{way}", _WAYS[way], ms)
 
     async def database_delay_ms(self, name: str) -> int:
-        """As Toxiproxy itself says."""
-        return await self.link.delay_ms(name)
-
-    def undo_slow_database(self, name: str) -> list[undo.Step]:
-        """Remove it."""
-        return self.link.undo_slow(name)
-
-    async def cut_database(self, name: str, how: Cut) -> None:
-        """Cut it."""
-        await self.link.cut(name, how)
-
-    async def database_cut(self, name: str) -> Cut | None:
-        """As Toxiproxy itself says."""
-        return await self.link.how_cut(name)
-
-    def undo_cut_database(self, name: str) -> list[undo.Step]:
-        """Make it whole."""
-        return self.link.undo_cut(name)
+        """Sum over both directions, as Toxiproxy itself says."""
+        on = await Toxiproxy(self.proxy).latencies(self.name)
+        return sum(on.get(f"{name}-{way}", 0) for way in _WAYS)
 
     async def throttle_cpu(self, percent: int) -> None:
         """Hold it down by a cgroup, or by stopping it in turns."""
@@ -61,3 +44,7 @@ class LocalReplica(LocalProcess):
     def undo_throttle_cpu(self) -> list[undo.Step]:
         """Undo of the means that this machine has."""
         return [Throttle(self.site, self.name, self.process).undo()]
+
+    def undo_slow_database(self, name: str) -> list[undo.Step]:
+        """Remove both."""
+        return [undo.toxic_delete(self.proxy.url, self.name, f"{name}-{way}") for way in _WAYS]

@@ -138,7 +138,8 @@ async def toxics(targets: Sequence[LocalProcess]) -> list[str]:
     found = []
     for target in targets:
         if isinstance(target, LocalReplica):
-            found += [f"{target.name}: {line}" for line in await target.link.held()]
+            on = await Toxiproxy(target.proxy).toxics(target.name)
+            found += [f"{target.name}: the toxic {name} is on" for name in on]
     return found
 
 

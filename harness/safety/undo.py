@@ -84,11 +84,6 @@ def toxic_delete(api_url: str, proxy: str, toxic: str) -> Step:
     return Step("toxic.delete", {"api_url": api_url, "proxy": proxy, "toxic": toxic})
 
 
-def proxy_enable(api_url: str, proxy: str) -> Step:
-    """Switch on a proxy of a Toxiproxy whose API is at `api_url`; on already is fine."""
-    return Step("proxy.enable", {"api_url": api_url, "proxy": proxy})
-
-
 def cgroup_remove(path: Path) -> Step:
     """Move the processes of a cgroup of ours out and remove it; already gone is fine. Its name must start `chaos-`."""
     return Step("cgroup.remove", {"path": str(path)})
@@ -207,34 +202,23 @@ def _start(args: Mapping[str, Scalar], job: _Job) -> str:
 
 
 def _toxic_delete(args: Mapping[str, Scalar], job: _Job) -> str:
-    toxic = quote(str(args["toxic"]), safe="")
-    if _toxiproxy("DELETE", args, f"/toxics/{toxic}", "", job) == http.client.NOT_FOUND:
-        return f"toxic {args['toxic']} of {args['proxy']} is gone already"
-    return f"removed toxic {args['toxic']} of {args['proxy']}"
-
-
-def _proxy_enable(args: Mapping[str, Scalar], job: _Job) -> str:
-    if _toxiproxy("POST", args, "", '{"enabled": true}', job) == http.client.NOT_FOUND:
-        raise LookupError(f"no proxy {args['proxy']}")
-    return f"proxy {args['proxy']} is on"
-
-
-def _toxiproxy(method: str, args: Mapping[str, Scalar], below: str, body: str, job: _Job) -> int:
-    """Ask the API about one proxy; gives the status if it is good or 404, raises ConnectionError for any other."""
     api = urlsplit(str(args["api_url"]))
-    path = f"{api.path.rstrip('/')}/proxies/{quote(str(args['proxy']), safe='')}{below}"
+    proxy, toxic = (quote(str(args[key]), safe="") for key in ("proxy", "toxic"))
+    path = f"{api.path.rstrip('/')}/proxies/{proxy}/toxics/{toxic}"
     connection = http.client.HTTPConnection(api.hostname or "", api.port, timeout=job.left_s())
     try:
         connection.connect()
         connection.sock.settimeout(job.left_s())
-        connection.request(method, path, body or None)
+        connection.request("DELETE", path)
         connection.sock.settimeout(job.left_s())
         status = connection.getresponse().status
     finally:
         connection.close()
-    if status not in (http.client.OK, http.client.NO_CONTENT, http.client.NOT_FOUND):
-        raise ConnectionError(f"{method} {api.netloc}{path} was answered with {status}")
-    return status
+    if status == http.client.NOT_FOUND:
+        return f"toxic {args['toxic']} of {args['proxy']} is gone already"
+    if status not in (http.client.OK, http.client.NO_CONTENT):
+        raise ConnectionError(f"DELETE {api.netloc}{path} was answered with {status}")
+    return f"removed toxic {args['toxic']} of {args['proxy']}"
 
 
 def _cgroup_remove(args: Mapping[str, Scalar], job: _Job) -> str:
@@ -281,7 +265,6 @@ _PRIMITIVES: dict[str, Callable[[Mapping[str, Scalar], _Job], str]] = {
     "signal": _signal,
     "start": _start,
     "toxic.delete": _toxic_delete,
-    "proxy.enable": _proxy_enable,
     "cgroup.remove": _cgroup_remove,
     "cycle.stop": _cycle_stop,
     "tree.remove": _remove_tree,

@@ -272,38 +272,6 @@ def test_a_look_tells_what_faults_do_and_forgets_them(lab: Lab) -> None:
     lab.run(body)
 
 
-@pytest.mark.parametrize("how", ["refused", "hangs"])
-def test_a_replica_loses_the_database_and_has_it_again(lab: Lab, how: str) -> None:
-    async def body(stack: Stack) -> None:
-        world = await bootstrap.bootstrap(stack.api("balancer"), "contract", users=1, workspaces=1)
-
-        async def reaches(name: str) -> bool:
-            try:
-                return (await stack.api(name).call("GET", "/users/me", token=world.admin, timeout_s=1.0)).ok
-            except NoAnswer:
-                return False
-
-        victim = target(stack, "coder-2")
-        await stack.arm("f1", later(600), victim.undo_cut_database("f1"))
-        assert await victim.database_cut("f1") is None
-        await victim.cut_database("f1", how)
-        assert await victim.database_cut("f1") == how
-        with anyio.fail_after(10):
-            while await reaches("coder-2"):  # noqa: ASYNC110 - a request under way may still be answered
-                await anyio.sleep(0.05)
-        assert await reaches("coder-1")
-        assert (await stack.api("coder-2").call("GET", "/buildinfo")).ok, "what needs no database goes on"
-        assert any(line.startswith("coder-2: ") for line in (await stack.look()).held)
-        assert [o.said for o in await stack.undo("f1") if not o.ok] == []
-        assert await victim.database_cut("f1") is None
-        with anyio.fail_after(20):
-            while not await reaches("coder-2"):  # noqa: ASYNC110 - its pool dials again in its own time
-                await anyio.sleep(0.05)
-        assert list((await stack.look()).held) == []
-
-    lab.run(body)
-
-
 def test_a_stack_serves_another_run_as_it_served_the_first(lab: Lab) -> None:
     second, seen = lab.directory.with_name("second"), list[ev.Event]()
     second.mkdir()

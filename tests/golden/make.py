@@ -25,7 +25,7 @@ from fake_runs import play  # noqa: E402
 from harness import Run, Scenario, each, live, one, rolling, runner, scenario  # noqa: E402
 from harness.evidence import conclude  # noqa: E402
 from harness.fake import talks  # noqa: E402
-from harness.faults import BalancerRestart, CpuThrottle, DbHang, DbLatency, DbRefused, Freeze, Kill, Restart, Stop  # noqa: E402
+from harness.faults import BalancerRestart, CpuThrottle, DbLatency, Freeze, Kill, Restart, Stop  # noqa: E402
 from harness.objectives import (  # noqa: E402
     AllReady,
     BadSeconds,
@@ -184,24 +184,6 @@ async def golden_throttle(run: Run) -> None:
     await run.settle()
 
 
-@scenario(objectives=[WritesKept(), BadSeconds(at_most=5)])
-async def golden_refused(run: Run) -> None:
-    """One replica loses the database and says so."""
-    await run.baseline()
-    async with run.fault(DbRefused(), at=one("coder")):
-        await run.hold(3)
-    await run.settle()
-
-
-@scenario(objectives=[WritesKept(), BadSeconds(at_most=5)])
-async def golden_hanging(run: Run) -> None:
-    """One replica waits for the database."""
-    await run.baseline()
-    async with run.fault(DbHang(), at=one("coder")):
-        await run.hold(3)
-    await run.settle()
-
-
 @scenario(objectives=[LatencyByDose(at_most=0.05, up_to_ms=10)])
 async def golden_doses(run: Run) -> None:
     """A database that is further and further away from everybody."""
@@ -292,8 +274,6 @@ RUNS: dict[str, tuple[Scenario, str]] = {
     "cpu-throttle-shares-lock": (golden_throttle, "shared-lock-contention"),
     "db-latency-pass": (golden_slow, ""),
     "db-latency-spreads": (golden_spreading, ""),
-    "db-refused-pass": (golden_refused, ""),
-    "db-hang-pass": (golden_hanging, ""),
     "tells-latency-pass": (golden_telling, ""),
     "tells-latency-never": (golden_telling, "latency-not-reported"),
     "health-pass": (golden_asking, ""),
