@@ -33,6 +33,8 @@ class _Group(click.Group):
         except KeyboardInterrupt:
             click.echo("coder-chaos: interrupted", err=True)
             sys.exit(130)
+        except BrokenPipeError:
+            raise  # whoever read us has seen enough; click ends quietly
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:  # noqa: BLE001 - Python's own exit code, 1, would say that a promise was broken
