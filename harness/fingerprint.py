@@ -134,7 +134,7 @@ async def _members(stack: Stack, token: str, coders: list[str]) -> str | None:
                     return f"{name} does not answer: {error}"
                 if not answer.ok or not isinstance(answer.body, list):
                     return None
-                seen = sorted(str(row["hostname"]) for row in answer.body)
+                seen = sorted(stack.hostnames.get(str(row["hostname"]), str(row["hostname"])) for row in answer.body)
                 if len(seen) == len(coders):
                     break
                 await anyio.sleep(0.1)

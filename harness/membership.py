@@ -25,6 +25,11 @@ async def watch(
 
     A change happened after the request before the one that shows it began: that is the lower bound of its time.
     """
+
+    def name_of(row: dict[str, Any]) -> str:
+        hostname = str(row["hostname"])
+        return stack.hostnames.get(hostname, hostname)
+
     last: dict[str, str] | None = None
     told: dict[str, int] | None = None
     since = clock_ns()
@@ -32,11 +37,11 @@ async def watch(
         began = clock_ns()
         rows = await _rows(stack, token, ask())
         if rows is not None:
-            members = {str(row["id"]): str(row["hostname"]) for row in rows}
+            members = {str(row["id"]): name_of(row) for row in rows}
             if members != last:
                 emit(Membership(since_ns=since, members=members))
                 last = members
-            latency = {str(row["hostname"]): int(row.get("database_latency") or 0) for row in rows}
+            latency = {name_of(row): int(row.get("database_latency") or 0) for row in rows}
             news = {name: max(us, _LEAST_US) for name, us in latency.items()}
             if news != told:
                 emit(ReplicaLatency(since_ns=since, us=latency))

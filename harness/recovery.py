@@ -98,7 +98,7 @@ def full_capacity(run: RunView) -> Span | None:
     since = run.fault.undone.before_ns if run.fault.undone else window.lo
     latest: Interval | None = None
     for target in run.targets("coder"):
-        port, hurt = target["port"], target["name"] in run.fault.prepared.targets
+        port, hurt = run.port_of(target["name"]), target["name"] in run.fault.prepared.targets
         moments = [
             Interval(s.intended[i], s.intended[i] + s.latency[i])
             for s in run.front

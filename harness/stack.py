@@ -198,6 +198,8 @@ class Stack(Protocol):
     time_scale: float
     targets: Sequence[Target]
     version: str
+    hostnames: Mapping[str, str]
+    """Name of a replica by the hostname that it gives itself, where that is another."""
 
     def topology(self) -> list[dict[str, Any]]:
         """Targets as `{name, role, host, port, upstream_port}`, for the event log; the last only where it differs."""

@@ -167,6 +167,7 @@ class ComposeStack(HostedStack[Container]):
             else Container(m, self._docker, self.site)
             for m in row
         ]
+        self.hostnames = {m.hostname: m.name for m in row if m.role == "coder" and m.hostname != m.name}
         if len({m.address.port for m in row}) < len(row):
             self._known_as = {m.name: number for number, m in enumerate(row, 1)}
         self.upstream_ports = {m.upstream: self.upstream(m.name) for m in row if m.upstream}

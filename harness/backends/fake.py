@@ -38,6 +38,7 @@ class FakeStack:
 
     name = NAME
     version = VERSION
+    hostnames: Mapping[str, str] = {}
 
     def __init__(self, site: Site, request: StackRequest, context: Context) -> None:
         self.site = site

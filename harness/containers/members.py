@@ -27,12 +27,13 @@ ROLES: Final = ("coder", *NAMES)
 
 @dataclass(frozen=True)
 class Member:
-    """One container of a stack. `container` is its id, `listener` and `upstream` are a replica's only."""
+    """One container of a stack. `container` is its id; `hostname`, `listener` and `upstream` matter for replicas only."""
 
     name: str
     role: str
     container: str
     address: Address
+    hostname: str = ""
     listener: str = ""
     upstream: str = ""
     metrics: Address | None = None
@@ -116,6 +117,7 @@ def _member(project: str, found: Mapping[str, Any], labels: Mapping[str, str]) -
         role=role,
         container=found["Id"],
         address=_address(where, found, labels, "api-port"),
+        hostname=found["Config"].get("Hostname", ""),
         listener=labels.get("db-listener", ""),
         upstream=labels.get("lb-upstream", ""),
         metrics=_address(where, found, labels, "metrics-port") if "metrics-port" in labels else None,

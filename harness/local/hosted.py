@@ -61,6 +61,7 @@ class HostedStack(Generic[T]):
     name: str
     targets: Sequence[T] = ()
     version = ""
+    hostnames: Mapping[str, str] = {}
     upstream_ports: Mapping[str, int] = {}
     """Port a replica is known by, by the `host:port` its balancer knows, where replicas share a port."""
 

@@ -130,11 +130,9 @@ def test_what_is_lost_in_a_fault_stops_no_undo(results: Results, one: Case) -> N
     assert result.registrations == []
 
 
-def test_an_engine_that_restarts_in_a_fault(results: Results, foreign: dict[str, Any], tmp_path: Path) -> None:
+def test_an_engine_that_restarts_in_a_fault(foreign: dict[str, Any], tmp_path: Path) -> None:
     if crash_engine.owner() is None:
         pytest.skip("only an engine of the tests' own is restarted: CHAOS_SETUP_DOCKER=1 make test")
-    for future in results.values():
-        future.result()  # beside it nobody else may be on the engine
 
     def outside(popen: subprocess.Popen[bytes], folder: Path) -> None:
         lab.eventually(lambda: (folder / "acted").exists() or popen.poll() is not None, "the fault is on", 120)
