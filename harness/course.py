@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from harness.timings import Env
 
 _STEADY_SLOTS = 60
+_REAPED_S = 420.0
+"""Server seconds. A hung build is ended 5 minutes after its last sign, looked for every minute (coderd/jobreaper)."""
 _STEADY_LOAD = 0.7
 
 
@@ -148,12 +150,20 @@ class Course:
         await self._measured(stack, world, plan)
 
     async def _tidied(self, stack: Stack, owner: bootstrap.Owner) -> None:
-        """Remove what the run made in a deployment that is not ours."""
-        with anyio.CancelScope(shield=True):
-            try:
-                self.request.say(await tidy(stack, owner.token, owner, self.request.run))
-            except (HarnessError, NoAnswer) as error:
-                self.request.say(f"left in the deployment, with {self.request.run} in its name: {error}")
+        """Remove what the run made in a deployment that is not ours; a build whose provisioner died is waited for."""
+        left = ""
+        with anyio.CancelScope(shield=True), anyio.move_on_after(_REAPED_S * stack.time_scale):
+            while True:
+                try:
+                    self.request.say(await tidy(stack, owner.token, owner, self.request.run))
+                except (HarnessError, NoAnswer) as error:
+                    if not left:
+                        self.request.say(f"not all can be removed yet: {error}")
+                    left = str(error)
+                    await anyio.sleep(1.0)
+                else:
+                    return
+        self.request.say(f"left in the deployment, with {self.request.run} in its name: {left}")
 
     async def _stack(self, exits: AsyncExitStack, context: Context) -> tuple[Stack, bootstrap.Owner | None]:
         """Give the stack of the run before, with the first user that it has by now, or a fresh one."""

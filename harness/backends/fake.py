@@ -25,7 +25,7 @@ from harness.truth import SCHEMA_SQL, SQL
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from harness.safety.undo import Outcome, Step
     from harness.stack import Address, Context, LoadRequest, MeterPlan, StackRequest
@@ -38,12 +38,12 @@ class FakeStack:
 
     name = NAME
     version = VERSION
-    hostnames: Mapping[str, str] = {}
 
     def __init__(self, site: Site, request: StackRequest, context: Context) -> None:
         self.site = site
         self.context = context
         self.time_scale = request.time_scale
+        self.hostnames: Mapping[str, str] = {}
         self.targets: Sequence[FakeProcess] = list(site.processes.values())
         self._timeout_s = request.start_timeout_s
         self._armed: dict[str, tuple[list[Step], asyncio.TimerHandle]] = {}
