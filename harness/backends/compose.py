@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -15,16 +16,17 @@ import anyio.to_thread
 
 from harness import events as ev
 from harness.clients import docker as engine
+from harness.clients.coder import routing_to, serves, version_of
 from harness.clients.http import http_client
 from harness.containers import members, plugin, rendering
 from harness.containers.deployment import Deployment
 from harness.containers.target import Container, Replica
 from harness.containers.watch import following, told
-from harness.errors import HarnessError, StackError
-from harness.local.hosted import KEEPER_LOG, HostedStack, open_site, tell
+from harness.errors import StackError
+from harness.local.hosted import HostedStack, open_site, tell
 from harness.local.ports import free_ports
 from harness.safety import proc, undo
-from harness.stack import Look, NoAnswer
+from harness.stack import Look
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -75,8 +77,10 @@ class ComposeStack(HostedStack[Container]):
         for target in self.targets:
             if target.role == "coder":
                 await self.ready(target.name)
-        await self._balanced()
-        self.version = await self._version()
+        routed = routing_to(self.api("balancer"), set(self.upstream_ports.values()))
+        await self._until("balancer", routed, _ROUTING_S, "routing to every replica")
+        first = self.targets[0].name
+        self.version = await version_of(self.api(first), first)
 
     async def _deploy(self, exits: AsyncExitStack) -> str:
         """Bring up a project of the run's own and give its name."""
@@ -103,19 +107,9 @@ class ComposeStack(HostedStack[Container]):
         await super().arm(fault, revert_by_ns, steps)
 
     async def ready(self, name: str) -> None:
-        """Wait until a replica answers a question that needs the database; raise StackError with its last log lines.
-
-        `/api/v2/users/first` needs no token: 404 on an empty deployment, 200 on any other (codersdk/users.go).
-        """
-        api = self.api(name)
-
-        async def answers() -> bool:
-            try:
-                return (await api.call("GET", "/users/first")).status in (200, 404)
-            except NoAnswer:
-                return False
-
-        await self._until(name, answers, self.request.start_timeout_s, "answering /api/v2/users/first")
+        """Wait until a replica answers a question that needs the database; raise StackError with its last log lines."""
+        ready = partial(serves, self.api(name))
+        await self._until(name, ready, self.request.start_timeout_s, "answering /api/v2/users/first")
 
     async def look(self) -> Look:
         """What engine, keeper and Toxiproxy say; of limits, what a fault would have made."""
@@ -142,18 +136,6 @@ class ComposeStack(HostedStack[Container]):
             self._register()
         await self._lives_now()
         return outcomes
-
-    async def turn(self, context: Context) -> None:
-        """Let the keeper, the logs and the registration follow the next run; its containers are recorded in its events."""
-        await self.site.keeper.turn(context.directory / KEEPER_LOG)
-        await anyio.to_thread.run_sync(self.site.logs.turn, context.directory, [t.name for t in self.targets])
-        self.site.context = context
-        self.site.registration.run_dir = context.directory
-        context.emit(ev.ResourceCreated(what="folder", name="temp", ref=str(self.site.temp)))
-        if self._deployment is not None:
-            self._deployment.record()
-        for target in self.targets:
-            self._record(target)
 
     async def _find(self, project: str) -> None:
         """Take in what the labels say there is."""
@@ -188,6 +170,13 @@ class ComposeStack(HostedStack[Container]):
             if target.life != before:
                 self._record(target)
 
+    def record(self) -> None:
+        """Record the project, where it is ours, and the containers."""
+        if self._deployment is not None:
+            self._deployment.record()
+        for target in self.targets:
+            self._record(target)
+
     def _record(self, target: Container) -> None:
         self.site.context.emit(ev.ResourceCreated(what="container", name=target.name, ref=str(target.life)))
 
@@ -204,28 +193,6 @@ class ComposeStack(HostedStack[Container]):
     async def _tail(self, name: str) -> str:
         await anyio.sleep(0.5)  # the follower writes what came last
         return self.site.tail(name)
-
-    async def _balanced(self) -> None:
-        """Wait until the balancer has every replica in."""
-        want, seen = set(self.upstream_ports.values()), set[int]()
-        api = self.api("balancer")
-
-        async def routes() -> bool:
-            try:
-                answer = await api.call("GET", "/buildinfo")
-            except NoAnswer:
-                return False
-            if answer.ok and answer.upstream:
-                seen.add(answer.upstream)
-            return seen >= want
-
-        await self._until("balancer", routes, _ROUTING_S, "routing to every replica")
-
-    async def _version(self) -> str:
-        answer = await self.api(self.targets[0].name).call("GET", "/buildinfo")
-        if not isinstance(answer.body, dict) or "version" not in answer.body:
-            raise HarnessError(f"{self.targets[0].name}: /api/v2/buildinfo has no version: {str(answer.body)[:200]}")
-        return str(answer.body["version"])
 
 
 @asynccontextmanager

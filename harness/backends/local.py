@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from harness import events as ev
 from harness import tools
 from harness.clients.http import http_client
 from harness.local import postgres, services
-from harness.local.hosted import KEEPER_LOG, HostedStack, open_site
+from harness.local.hosted import HostedStack, open_site
 from harness.local.ports import free_ports
 from harness.local.process import LocalProcess
 from harness.safety import proc
@@ -81,13 +80,8 @@ class LocalStack(HostedStack[LocalProcess]):
         held += await services.toxics(self.targets)
         return Look({name: str(process) for name, process in ours.items()}, states, held)
 
-    async def turn(self, context: Context) -> None:
-        """Let the keeper, the logs and the registration follow the next run; its processes are recorded in its events."""
-        await self.site.keeper.turn(context.directory / KEEPER_LOG)
-        await anyio.to_thread.run_sync(self.site.logs.turn, context.directory, [t.name for t in self.targets])
-        self.site.context = context
-        self.site.registration.run_dir = context.directory
-        context.emit(ev.ResourceCreated(what="folder", name="temp", ref=str(self.site.temp)))
+    def record(self) -> None:
+        """Record the processes."""
         for target in self.targets:
             self.site.record(target.name, target.process)
 

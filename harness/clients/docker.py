@@ -68,13 +68,6 @@ class Docker:
         found: list[dict[str, Any]] = await self._do(f"list the containers of {project}", work)
         return found
 
-    async def networks(self, project: str) -> list[dict[str, Any]]:
-        """Every network of a Compose project."""
-        found: list[dict[str, Any]] = await self._do(
-            f"list the networks of {project}", lambda: self._api.networks(filters={"label": f"{_PROJECT}={project}"})
-        )
-        return found
-
     async def kill(self, container: str, signal: str) -> None:
         """Send a signal, named without SIG, to the first process of a container; one that does not run is no error."""
 

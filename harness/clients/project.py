@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shlex
@@ -56,8 +57,8 @@ class Project:
         self._pid = folder / "compose.pid"
         self._launcher = folder / "docker-compose"
 
-    async def render(self, files: Sequence[Path], base: Path, env: Mapping[str, str]) -> dict[str, Any]:
-        """Merge Compose files into one, as `env` fills them in, and read it; raises NotReady with what is wrong in them."""
+    async def render(self, files: Sequence[Path], base: Path, env: Mapping[str, str]) -> None:
+        """Merge Compose files into one, as `env` fills them in; raises NotReady with what is wrong in them."""
         self._write_launcher(env)
         argv = [str(self._launcher), "compose", "--project-name", self.name, "--project-directory", str(base)]
         argv += [part for file in files for part in ("--file", str(file))]
@@ -74,10 +75,6 @@ class Project:
         path = self._folder / _FILE
         path.touch(mode=0o600)  # it holds the password
         path.write_text(text)
-        import yaml  # noqa: PLC0415 - heavy
-
-        found: dict[str, Any] = yaml.safe_load(text)
-        return found
 
     async def up(self) -> None:
         """Bring it up; raises NotReady with the cause."""
@@ -101,6 +98,8 @@ class Project:
     def _compose(self) -> DockerCompose:
         from testcontainers.compose import DockerCompose  # noqa: PLC0415 - heavy
 
+        # It logs what it raises, line by line; people get ours.
+        logging.getLogger("testcontainers.compose.compose").disabled = True
         return DockerCompose(self._folder, _FILE, wait=False, docker_command_path=str(self._launcher))
 
     def _write_launcher(self, env: Mapping[str, str]) -> None:

@@ -95,11 +95,6 @@ def check(project: str, members: Iterable[Member], replicas: int, allow: frozens
             )
 
 
-def links(networks: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Id of each network by its link."""
-    return {n["Labels"][LINK]: n["Id"] for n in networks if LINK in (n.get("Labels") or {})}
-
-
 def _member(project: str, found: Mapping[str, Any], labels: Mapping[str, str]) -> Member:
     where = f"container {found['Name'].lstrip('/')} of project {project}"
     for key in labels:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import anyio
+import anyio.to_thread
 
 from harness import events as ev
 from harness.clients import postgres as sql
@@ -141,6 +142,19 @@ class HostedStack(Generic[T]):
             if before.get(name) != process:
                 self.site.record(name, process)
         return outcomes
+
+    def record(self) -> None:
+        """Write down, in the events of the run that is served now, what the stack is made of."""
+        raise NotImplementedError
+
+    async def turn(self, context: Context) -> None:
+        """Let the keeper, the logs and the registration follow the next run; what there is, is in its events too."""
+        await self.site.keeper.turn(context.directory / KEEPER_LOG)
+        await anyio.to_thread.run_sync(self.site.logs.turn, context.directory, [t.name for t in self.targets])
+        self.site.context = context
+        self.site.registration.run_dir = context.directory
+        context.emit(ev.ResourceCreated(what="folder", name="temp", ref=str(self.site.temp)))
+        self.record()
 
     async def sql(self, query: str, *args: Any) -> list[tuple[Any, ...]] | None:
         """Ask PostgreSQL itself, past Toxiproxy; None where nobody told us how."""

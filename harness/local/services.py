@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import shlex
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 
 from harness import tools
+from harness.clients.coder import routing_to, serves, version_of
 from harness.clients.http import HttpApi, http_client
 from harness.clients.toxiproxy import Toxiproxy
 from harness.discover import data_root
-from harness.errors import HarnessError
 from harness.local.process import LocalProcess, Site, accepts, clean_env
 from harness.local.replica import LocalReplica
 from harness.safety.spec import Spec
-from harness.stack import Address, NoAnswer, StackRequest
+from harness.stack import Address, StackRequest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,19 +83,9 @@ async def replica(  # noqa: PLR0917 - each is one fact about this replica
 
 
 async def answers(target: LocalProcess, timeout_s: float) -> None:
-    """Wait until a replica answers a question that needs the database; raise StackError with its last log lines.
-
-    `/api/v2/users/first` needs no token: 404 on an empty deployment, 200 on any other (codersdk/users.go).
-    """
+    """Wait until a replica answers a question that needs the database; raise StackError with its last log lines."""
     async with http_client() as client:
-        api = HttpApi(target.address, client)
-
-        async def ready() -> bool:
-            try:
-                return (await api.call("GET", "/users/first")).status in (200, 404)
-            except NoAnswer:
-                return False
-
+        ready = partial(serves, HttpApi(target.address, client))
         await target.site.until(target.name, ready, timeout_s, "answering /api/v2/users/first")
 
 
@@ -116,19 +107,8 @@ async def balancer(site: Site, port: int, replicas: Sequence[LocalProcess], chec
     argv = (str(tools.caddy()), "run", "--config", str(config), "--adapter", "caddyfile")
     await site.spawn(Spec("balancer", argv, clean_env(env)))
     target = LocalProcess("balancer", "balancer", address, site)
-    want, seen = {r.address.port for r in replicas}, set[int]()
     async with http_client() as client:
-        api = HttpApi(address, client)
-
-        async def ready() -> bool:
-            try:
-                answer = await api.call("GET", "/buildinfo")
-            except NoAnswer:
-                return False
-            if answer.ok and answer.upstream:
-                seen.add(answer.upstream)
-            return seen >= want
-
+        ready = routing_to(HttpApi(address, client), {r.address.port for r in replicas})
         await site.until("balancer", ready, 15, "routing to every replica")
     return target
 
@@ -147,7 +127,4 @@ async def version(target: LocalProcess) -> str:
     """Version a replica reports."""
     async with http_client() as client:
         with anyio.fail_after(10):
-            answer = await HttpApi(target.address, client).call("GET", "/buildinfo")
-    if not isinstance(answer.body, dict) or "version" not in answer.body:
-        raise HarnessError(f"{target.name}: /api/v2/buildinfo has no version: {str(answer.body)[:200]}")
-    return str(answer.body["version"])
+            return await version_of(HttpApi(target.address, client), target.name)

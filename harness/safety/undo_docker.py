@@ -35,12 +35,12 @@ def start(args: Args, left_s: LeftS) -> str:
     said = ""
     if state["Running"]:
         if args["asked"] is None or state["StartedAt"] != _text(Path(str(args["asked"]))):
-            return f"{name} is running already"
+            return f"{name[:12]} is running already"
         _ignoring(HTTPStatus.CONFLICT, lambda: engine.ask("POST", container(name, "kill"), signal="KILL"))
         engine.ask("POST", container(name, "wait"), condition="not-running")
-        said = f"killed {name}, which was asked to leave and had not; "
+        said = f"killed {name[:12]}, which was asked to leave and had not; "
     engine.ask("POST", container(name, "start"))
-    return f"{said}started {name} again"
+    return f"{said}started {name[:12]} again"
 
 
 def signal(args: Args, left_s: LeftS) -> str:
@@ -51,16 +51,16 @@ def signal(args: Args, left_s: LeftS) -> str:
     except EngineError as error:
         if error.status != HTTPStatus.NOT_FOUND:
             raise
-        return f"{name} is gone already"
+        return f"{name[:12]} is gone already"
     if not state["Running"] or state["StartedAt"] != args["life"]:
-        return f"the {name} of {args['life']} is gone already"
+        return f"the {name[:12]} of {args['life']} is gone already"
     if args["signal"] == "CONT" and state["Paused"]:
         engine.ask("POST", container(name, "unpause"))
-        return f"{name} goes on"
+        return f"{name[:12]} goes on"
     if args["signal"] == "CONT":
-        return f"{name} is not paused"
+        return f"{name[:12]} is not paused"
     engine.ask("POST", container(name, "kill"), signal=str(args["signal"]))
-    return f"sent SIG{args['signal']} to {name}"
+    return f"sent SIG{args['signal']} to {name[:12]}"
 
 
 def cpu(args: Args, left_s: LeftS) -> str:
@@ -70,8 +70,8 @@ def cpu(args: Args, left_s: LeftS) -> str:
     # 0 of NanoCpus means "leave it as it is"; only a quota of -1 takes a limit away.
     body = {"NanoCpus": nano} if nano else {"CpuQuota": -1, "CpuPeriod": 100_000}
     if _ignoring(HTTPStatus.NOT_FOUND, lambda: engine.ask("POST", container(name, "update"), body)):
-        return f"{name} is gone already"
-    return f"{name} has {f'{nano / 1e9:g} processors' if nano else 'every processor'} again"
+        return f"{name[:12]} is gone already"
+    return f"{name[:12]} has {f'{nano / 1e9:g} processors' if nano else 'every processor'} again"
 
 
 def connect(args: Args, left_s: LeftS) -> str:
@@ -80,12 +80,12 @@ def connect(args: Args, left_s: LeftS) -> str:
     network = str(args["network"])
     networks = engine.ask("GET", container(name, "json"))["NetworkSettings"]["Networks"]
     if any(network in (key, value["NetworkID"]) for key, value in networks.items()):
-        return f"{name} is on {network} already"
+        return f"{name[:12]} is on {network} already"
     endpoint: dict[str, Any] = {"Aliases": [alias for alias in str(args["aliases"]).split(",") if alias]}
     if args["ip"]:
         endpoint["IPAMConfig"] = {"IPv4Address": str(args["ip"])}
     engine.ask("POST", f"/networks/{network}/connect", {"Container": name, "EndpointConfig": endpoint})
-    return f"{name} is on {network} again"
+    return f"{name[:12]} is on {network} again"
 
 
 def remove_project(args: Args, left_s: LeftS) -> str:

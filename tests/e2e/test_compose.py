@@ -181,6 +181,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(name: str, tmp_path: Path) -> 
     result = lab.play(case, tmp_path)
     assert (result.code, result.hung, result.left) == (5, False, []), result.told()
     assert "Traceback" not in result.err
+    assert "STDERR" not in result.err, "what a library logs is not for people"
     said = result.err[result.err.index("coder-chaos: ") :]
     assert [text for text in texts if text not in said] == [], said
     assert result.registrations == []

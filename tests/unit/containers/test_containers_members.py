@@ -100,8 +100,3 @@ def test_a_project_of_somebody_else_is_as_the_run_expects_and_permits_it(
         return
     with pytest.raises(NotReady, match=said):
         members.check("p", found, 2, frozenset({allow}))
-
-
-def test_links_of_networks() -> None:
-    networks = [{"Id": "1", "Labels": {"coder-chaos.link": "database"}}, {"Id": "2", "Labels": None}]
-    assert members.links(networks) == {"database": "1"}
